@@ -1,0 +1,255 @@
+package bundle
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"airlift/verify"
+)
+
+// CheckOptions say how thoroughly a bundle is checked.
+type CheckOptions struct {
+	Sums     bool // also hash each volume as a whole and hold it against SHA256SUMS
+	Jobs     int  // blobs hashed at once; 0 = one a core
+	Progress Progress
+}
+
+// Check holds every byte of every volume that was given against the layout,
+// after all that Quick does. It reports all damage, sorted by volume and offset.
+// The error is of the check itself, never of what it finds; Verdict makes one of
+// the findings.
+func (b *Bundle) Check(ctx context.Context, o CheckOptions) ([]Finding, error) {
+	found, err := b.Quick()
+	if err != nil {
+		return nil, err
+	}
+	c := &check{bundle: b, users: b.Inventory.Content.users(), options: o}
+	if err := c.run(ctx); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(c.found, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Offset, b.Offset))
+	})
+	return append(found, c.found...), nil
+}
+
+// Verdict makes one error of findings: nil for none. It is every class of error
+// that is among them: ErrDamaged, ErrAbsent, ErrUntrusted.
+func Verdict(findings []Finding) error { return joined(findings) }
+
+// check is one run of Check.
+type check struct {
+	bundle  *Bundle
+	users   map[digest.Digest][]string
+	options CheckOptions
+
+	mu    sync.Mutex
+	found []Finding
+	done  int64
+	total int64
+}
+
+func (c *check) run(ctx context.Context) error {
+	sets := c.bundle.copies()
+	for _, v := range c.bundle.volumes {
+		c.total += c.bundle.Inventory.Storage.Volumes[v.index].Size
+	}
+	for _, volumes := range sets {
+		if err := c.archive(ctx, volumes); err != nil {
+			return err
+		}
+	}
+	if c.options.Sums || len(c.bundle.Signers) == 0 {
+		return c.sums(ctx)
+	}
+	return nil
+}
+
+// copies gives the sets of files to check: all volumes once, then every further
+// copy of a volume by itself.
+func (b *Bundle) copies() []map[int]volumeFile {
+	first := map[int]volumeFile{}
+	sets := []map[int]volumeFile{first}
+	for _, v := range b.volumes {
+		if _, there := first[v.index]; !there {
+			first[v.index] = v
+		} else {
+			sets = append(sets, map[int]volumeFile{v.index: v})
+		}
+	}
+	return sets
+}
+
+// archive checks all entries that lie, with any byte, in a set of volumes.
+func (c *check) archive(ctx context.Context, volumes map[int]volumeFile) error {
+	v, err := openVolumes(c.bundle.Layout, volumes)
+	if err != nil {
+		return err
+	}
+	defer v.close()
+	l := c.bundle.Layout
+	var entries []Entry
+	for _, e := range l.Entries {
+		if v.any(e.Offset, e.end()-e.Offset) {
+			entries = append(entries, e)
+		}
+	}
+	err = forEach(ctx, c.jobs(), len(entries), func(ctx context.Context, i int) error { return c.entry(ctx, v, entries[i]) })
+	if err != nil {
+		return err
+	}
+	return c.zeros(v, "end", l.Size-endSize, endSize, Entry{})
+}
+
+func (c *check) jobs() int {
+	if c.options.Jobs > 0 {
+		return c.options.Jobs
+	}
+	return runtime.GOMAXPROCS(0)
+}
+
+func (c *check) entry(ctx context.Context, v *volumeSet, e Entry) error {
+	if err := c.header(v, e); err != nil {
+		return err
+	}
+	if err := c.contents(ctx, v, e); err != nil {
+		return err
+	}
+	return c.zeros(v, "padding", e.dataEnd(), e.end()-e.dataEnd(), e)
+}
+
+func (c *check) header(v *volumeSet, e Entry) error {
+	if !v.all(e.Offset, block) {
+		return nil
+	}
+	got := make([]byte, block)
+	err := v.read(got, e.Offset)
+	if want := e.header(); err == nil && !bytes.Equal(got, want[:]) {
+		err = errors.New("not the header that belongs here")
+	}
+	return c.verdict(v, "header", e.Offset, block, e, err)
+}
+
+// contents hashes one file of the archive. One that lies in part on volumes that
+// were not given cannot be judged.
+func (c *check) contents(ctx context.Context, v *volumeSet, e Entry) error {
+	if e.Size == 0 || !v.all(e.data(), e.Size) {
+		return ctx.Err()
+	}
+	sum := sha256.New()
+	_, err := io.Copy(sum, &countingReader{&contextReader{ctx, v.section(e.data(), e.Size)}, c.add})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	want := e.Digest
+	if e.inline != nil {
+		want = digest.FromBytes(e.inline)
+	}
+	if err == nil && digest.NewDigest(digest.SHA256, sum) != want {
+		err = errors.New("the contents have another digest")
+	}
+	return c.verdict(v, "blob", e.data(), e.Size, e, err)
+}
+
+func (c *check) zeros(v *volumeSet, element string, offset, length int64, e Entry) error {
+	if length == 0 || !v.all(offset, length) {
+		return nil
+	}
+	got := make([]byte, length)
+	err := v.read(got, offset)
+	if err == nil && !isZero(got) {
+		err = errors.New("not zeros")
+	}
+	return c.verdict(v, element, offset, length, e, err)
+}
+
+// verdict records a problem with a range of the archive where it begins.
+func (c *check) verdict(v *volumeSet, element string, offset, length int64, e Entry, problem error) error {
+	if problem == nil {
+		return nil
+	}
+	at := v.layout.spans(offset, length)[0]
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.found = append(c.found, Finding{
+		File: v.files[at.volume].Name(), Element: element, Offset: at.offset, Length: length,
+		Digest: e.Digest, Problem: problem.Error(), Images: c.users[e.Digest], kind: ErrDamaged,
+	})
+	return nil
+}
+
+func (c *check) add(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.done += int64(n)
+	if c.options.Progress != nil {
+		c.options.Progress(Event{Phase: "verify", Unit: "bytes", Done: c.done, Total: c.total})
+	}
+}
+
+// sums holds whole volumes against the lines of SHA256SUMS, as sha256sum -c does.
+func (c *check) sums(ctx context.Context) error {
+	for _, dir := range c.bundle.dirs {
+		contents, err := readSmall(filepath.Join(dir, SumsFile), maxSumsSize)
+		if err != nil {
+			continue // found already
+		}
+		sums, err := verify.ParseSums(contents, c.bundle.sumNames(contents))
+		if err != nil {
+			continue // found already
+		}
+		for _, s := range sums[2:] {
+			if err := c.sum(ctx, filepath.Join(dir, s.Name), s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *check) sum(ctx context.Context, path string, want verify.Sum) error {
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // on another medium
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	_, err = io.Copy(sum, &contextReader{ctx, f})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err == nil && [sha256.Size]byte(sum.Sum(nil)) != want.SHA256 {
+		err = fmt.Errorf("not the bytes of its line in %s", SumsFile)
+	}
+	if err != nil {
+		c.found = append(c.found, Finding{File: path, Element: "sum", Problem: err.Error(), kind: ErrDamaged})
+	}
+	return nil
+}
+
+// countingReader tells how many bytes go by.
+type countingReader struct {
+	r     io.Reader
+	count func(int)
+}
+
+func (r *countingReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	r.count(n)
+	return n, err
+}

@@ -1,0 +1,21 @@
+package bundle
+
+import "errors"
+
+// What a caller may want to act on. Every error of this package that belongs
+// to one of these classes wraps it; all others are plain failures.
+var (
+	// ErrUsage: what was asked for cannot be done as asked (nothing was begun).
+	ErrUsage = errors.New("usage")
+	// ErrUntrusted: no signature of a trusted key opens the bundle.
+	ErrUntrusted = errors.New("not signed by a trusted key")
+	// ErrDamaged: bytes on the medium are not those of the inventory.
+	ErrDamaged = errors.New("damaged")
+	// ErrAbsent: volumes of the bundle were not given.
+	ErrAbsent = errors.New("volumes absent")
+	// ErrNoSpace: the medium is full, or too small for what it must hold.
+	ErrNoSpace = errors.New("no space")
+	// ErrMissing: everything was done but for what the inventory records as
+	// missing at the source.
+	ErrMissing = errors.New("missing at the source")
+)

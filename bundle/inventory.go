@@ -1,0 +1,282 @@
+package bundle
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+
+	"airlift/oci"
+)
+
+// Inventory is bundle.json: what the bundle holds and how its archive is cut.
+// Everything else on the medium follows from it.
+type Inventory struct {
+	Format   string   `json:"format"`
+	Requires []string `json:"requires"` // features that a reader must know
+	Layout   string   `json:"layout"`
+	Content  Content  `json:"content"`
+	Storage  Storage  `json:"storage"`
+	About    About    `json:"about"`
+
+	// content as it stood in the file that was parsed, compacted: its unknown
+	// fields are kept when the same content is written again.
+	rawContent json.RawMessage
+}
+
+// Content says what is carried. It depends on nothing but what was asked for
+// and what the sources hold: not on time, host, mirror, key or cut.
+type Content struct {
+	Releases []Release     `json:"releases,omitempty"`
+	Streams  []ImageStream `json:"imagestreams,omitempty"`
+	// SamplesComplete: imagestreams lists every stream that the samples operator owns.
+	SamplesComplete bool      `json:"samplesComplete,omitempty"`
+	Images          []Image   `json:"images"`            // sorted by reference
+	Nodes           []Node    `json:"nodes"`             // children before their parents
+	Blobs           []Blob    `json:"blobs"`             // configs, then layers, in order of first use
+	Missing         []Missing `json:"missing,omitempty"` // what the sources did not have
+}
+
+// Release is an OpenShift release: its payload image and all components.
+type Release struct {
+	Version      string      `json:"version"`
+	Architecture string      `json:"architecture"` // x86_64, aarch64, ppc64le, s390x or multi
+	Image        string      `json:"image"`        // reference, by digest
+	Components   []Component `json:"components"`   // sorted by name
+}
+
+// Component is one image of a release under its name there.
+type Component struct {
+	Name  string `json:"name"`
+	Image string `json:"image"` // reference, by digest
+}
+
+// ImageStream is a stream with the tags that name images.
+type ImageStream struct {
+	Name    string      `json:"name"`
+	Samples bool        `json:"samples,omitempty"` // the samples operator owns it
+	Tags    []StreamTag `json:"tags,omitempty"`
+}
+
+// StreamTag is one tag of an image stream.
+type StreamTag struct {
+	Name  string `json:"name"`
+	From  string `json:"from"`  // the reference exactly as the stream has it
+	Image string `json:"image"` // the same, normalised: as in Image or Missing
+}
+
+// Image is one reference and the node that it names.
+type Image struct {
+	Reference string        `json:"reference"` // normalised, with the original host
+	Digest    digest.Digest `json:"digest"`
+}
+
+// Node is a manifest or index, carried byte for byte.
+type Node struct {
+	Digest    digest.Digest   `json:"digest"`
+	Size      int64           `json:"size"`
+	MediaType string          `json:"mediaType"`
+	Config    digest.Digest   `json:"config,omitempty"`
+	Layers    []digest.Digest `json:"layers,omitempty"` // in order, repeats kept
+	Children  []digest.Digest `json:"children,omitempty"`
+}
+
+// Roles of a blob: the first one it was seen in.
+const (
+	RoleConfig = "config"
+	RoleLayer  = "layer"
+)
+
+// Blob is a config or a layer.
+type Blob struct {
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"`
+	Role   string        `json:"role"`
+}
+
+// Missing is something that was asked for, or that an image needs, and that
+// its registry answered not to have.
+type Missing struct {
+	Reference string        `json:"reference"`
+	Parent    digest.Digest `json:"parent,omitempty"` // the index that lists it
+	Reason    string        `json:"reason"`
+}
+
+// Storage says how the archive is cut. Volumes follow from the content and
+// VolumeSize; they are listed for people, and checked.
+type Storage struct {
+	VolumeSize int64    `json:"volumeSize,omitempty"` // bytes at most; 0 = one volume
+	Size       int64    `json:"size"`                 // bytes of the whole archive
+	Volumes    []Volume `json:"volumes"`
+}
+
+// Volume is one file of the archive.
+type Volume struct {
+	Name string `json:"name"`
+	Size int64  `json:"size"`
+}
+
+// About says where this bundle came from. Nothing is derived from it.
+type About struct {
+	Series   string `json:"series,omitempty"`
+	Sequence int64  `json:"sequence"`       // UTC seconds: later bundles of a series have greater ones
+	Base     string `json:"base,omitempty"` // content id of the bundle this one builds upon
+	Tool     string `json:"tool"`
+}
+
+// NewInventory makes the inventory of a content and computes its storage.
+// tool names the program that writes it; sequence is in UTC seconds.
+func NewInventory(c Content, volumeSize int64, tool string, sequence int64) (*Inventory, error) {
+	raw, err := marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	inv := &Inventory{
+		Format: Format, Requires: []string{}, Layout: LayoutName, Content: c,
+		Storage: Storage{VolumeSize: volumeSize}, About: About{Sequence: sequence, Tool: tool},
+		rawContent: raw,
+	}
+	return inv, inv.computeStorage()
+}
+
+func (inv *Inventory) computeStorage() error {
+	if err := inv.Content.validate(); err != nil {
+		return err
+	}
+	layout, err := newLayout(&inv.Content, inv.Storage.VolumeSize)
+	if err != nil {
+		return err
+	}
+	inv.Storage.Size = layout.Size
+	inv.Storage.Volumes = layout.describe()
+	return nil
+}
+
+// Again is an inventory of exactly the same content, cut into volumes of
+// volumeSize (0 = as before), with an about of its own.
+func (inv *Inventory) Again(volumeSize int64, tool string, sequence int64) (*Inventory, error) {
+	again := *inv
+	again.About = About{Series: inv.About.Series, Sequence: sequence, Base: inv.About.Base, Tool: tool}
+	if volumeSize != 0 {
+		again.Storage.VolumeSize = volumeSize
+	}
+	return &again, again.computeStorage()
+}
+
+// ContentID is the digest of the content: of the JSON value in bundle.json with
+// insignificant white space removed (as `jq -cj .content` prints it).
+func (inv *Inventory) ContentID() digest.Digest { return digest.FromBytes(inv.rawContent) }
+
+// Bytes is the file bundle.json: indented JSON, ended by a newline.
+func (inv *Inventory) Bytes() ([]byte, error) {
+	type plain Inventory // without the content, which is written as it was
+	compact, err := marshal(struct {
+		plain
+		Content json.RawMessage `json:"content"`
+	}{plain(*inv), inv.rawContent})
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if err := json.Indent(&b, compact, "", " "); err != nil {
+		return nil, err
+	}
+	b.WriteByte('\n')
+	if b.Len() > MaxInventorySize {
+		return nil, fmt.Errorf("%s would have %d bytes, the limit is %d", InventoryFile, b.Len(), MaxInventorySize)
+	}
+	return b.Bytes(), nil
+}
+
+// ParseInventory reads bundle.json and checks it as a whole. It says nothing
+// about who wrote it: Open does.
+func ParseInventory(data []byte) (*Inventory, error) {
+	if len(data) > MaxInventorySize {
+		return nil, fmt.Errorf("parse %s: more than %d bytes", InventoryFile, MaxInventorySize)
+	}
+	if err := oci.CheckJSON(data); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", InventoryFile, err)
+	}
+	if err := checkFormat(data); err != nil {
+		return nil, err
+	}
+	inv, err := decodeInventory(data)
+	if err != nil {
+		return nil, fmt.Errorf("parse %s: %w", InventoryFile, err)
+	}
+	return inv, nil
+}
+
+func decodeInventory(data []byte) (*Inventory, error) {
+	var inv Inventory
+	if err := json.Unmarshal(data, &inv); err != nil {
+		return nil, err
+	}
+	var raw struct {
+		Content json.RawMessage `json:"content"`
+	}
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return nil, err
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, raw.Content); err != nil {
+		return nil, fmt.Errorf("content: %w", err)
+	}
+	inv.rawContent = compact.Bytes()
+	said := inv.Storage
+	if err := inv.computeStorage(); err != nil {
+		return nil, err
+	}
+	if !equalStorage(said, inv.Storage) {
+		return nil, fmt.Errorf("storage does not follow from content")
+	}
+	return &inv, nil
+}
+
+// checkFormat refuses what this version cannot read before anything else of
+// the file is looked at.
+func checkFormat(data []byte) error {
+	var head struct {
+		Format   string   `json:"format"`
+		Requires []string `json:"requires"`
+		Layout   string   `json:"layout"`
+		About    About    `json:"about"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return fmt.Errorf("parse %s: %w", InventoryFile, err)
+	}
+	switch {
+	case head.Format != Format:
+		return fmt.Errorf("format %.60q is not known to this version, which reads %s; it was written by %.60q", head.Format, Format, head.About.Tool)
+	case head.Layout != LayoutName:
+		return fmt.Errorf("layout %.60q is not known to this version, which reads %s; it was written by %.60q", head.Layout, LayoutName, head.About.Tool)
+	case len(head.Requires) > 0:
+		return fmt.Errorf("requires %.60q, which this version does not have; %.60q wrote it and reads it", head.Requires[0], head.About.Tool)
+	}
+	return nil
+}
+
+func equalStorage(a, b Storage) bool {
+	if a.VolumeSize != b.VolumeSize || a.Size != b.Size || len(a.Volumes) != len(b.Volumes) {
+		return false
+	}
+	for i := range a.Volumes {
+		if a.Volumes[i] != b.Volumes[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// marshal writes JSON without escaping <, > and &, so that other tools that
+// print the same value print the same bytes.
+func marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimRight(b.Bytes(), "\n"), nil
+}

@@ -1,0 +1,251 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"airlift/manifest"
+	"airlift/oci"
+)
+
+// Where the objects lie under their directory. apply holds only complete
+// objects, so that `oc apply -f apply/` succeeds.
+const (
+	IDMSFile    = "apply/idms.yaml"
+	ITMSFile    = "apply/itms.yaml"
+	SamplesFile = "patches/samples-operator.yaml"
+	InstallFile = "install/install-config.fragment.yaml"
+)
+
+const assumedComment = "What a complete import would give: no registry was asked."
+
+// WriteObjects writes what a cluster needs to use the registry, under dir:
+// mirror sets, samples patch, install-config fragment and the report itself.
+// What lies there already is kept: earlier imports' images through their report,
+// sources of mirror sets even without one. Each file appears whole or not at
+// all; no other file is touched. It gives the names of the files, sorted.
+func (r *Report) WriteObjects(dir string) ([]string, error) {
+	files, err := r.together(dir)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Sorted(maps.Keys(files)), writeFiles(dir, files)
+}
+
+// Write writes the report alone, after an import whose result a cluster should
+// not be told of yet.
+func (r *Report) Write(dir string) error {
+	files, err := r.together(dir)
+	if err != nil {
+		return err
+	}
+	return writeFiles(dir, map[string][]byte{ReportFile: files[ReportFile]})
+}
+
+// CheckDir refuses a directory whose objects are another registry's, before
+// there is anything to write there.
+func (o ObjectOptions) CheckDir(dir string) error {
+	r := Report{Format: ReportFormat, Options: o}
+	_, err := r.together(dir)
+	return err
+}
+
+// together renders all files, this import's and what lies under dir together.
+func (r *Report) together(dir string) (map[string][]byte, error) {
+	earlier, err := readEarlier(filepath.Join(dir, ReportFile))
+	if err != nil {
+		return nil, err
+	}
+	if earlier != nil {
+		if err := r.Extend(earlier); err != nil {
+			return nil, err
+		}
+	}
+	return r.objects(dir)
+}
+
+// objects renders all files, by their names under dir.
+func (r *Report) objects(dir string) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for _, make := range []func(string, map[string][]byte) error{r.mirrorSets, r.samplesPatch, r.installConfig} {
+		if err := make(dir, files); err != nil {
+			return nil, err
+		}
+	}
+	data, err := r.bytes()
+	files[ReportFile] = data
+	return files, err
+}
+
+func (r *Report) mirrorSets(dir string, files map[string][]byte) error {
+	for file, set := range map[string]manifest.MirrorSet{
+		IDMSFile: {Kind: "ImageDigestMirrorSet", Mirrors: r.mirrors(func(Held) bool { return true })},
+		ITMSFile: {Kind: "ImageTagMirrorSet", Mirrors: r.mirrors(Held.pulledByTag)},
+	} {
+		set.Name, set.Comment = r.Options.Name, r.comment()
+		if err := mergeHeld(filepath.Join(dir, file), &set); err != nil {
+			return err
+		}
+		if len(set.Mirrors) == 0 {
+			continue
+		}
+		data, err := set.YAML()
+		if err != nil {
+			return fmt.Errorf("write %s: %w", file, err)
+		}
+		files[file] = data
+	}
+	return nil
+}
+
+func (r *Report) comment() string {
+	if r.Assumed {
+		return assumedComment
+	}
+	return ""
+}
+
+// pulledByTag says whether a cluster pulls an image by its tag. Releases are
+// pulled by digest only, and signatures by whoever pulls their image.
+func (h Held) pulledByTag() bool {
+	ref, err := oci.ParseReference(h.Reference)
+	return err == nil && ref.Digest == "" && !h.Release && !isAttachment(ref)
+}
+
+// mirrors are the sources of the held images that are wanted, with where they lie.
+func (r *Report) mirrors(wanted func(Held) bool) []manifest.Mirror {
+	places := map[string][]string{}
+	for _, h := range r.Held {
+		source, err := oci.ParseReference(h.Reference)
+		place, err2 := oci.ParseReference(h.Names[0])
+		if err != nil || err2 != nil || !wanted(h) {
+			continue
+		}
+		places[source.Name()] = union(places[source.Name()], r.places(place.Name()))
+	}
+	var mirrors []manifest.Mirror
+	for _, source := range slices.Sorted(maps.Keys(places)) {
+		mirrors = append(mirrors, manifest.Mirror{Source: source, Mirrors: places[source], Policy: r.Options.Policy})
+	}
+	return mirrors
+}
+
+// places are a repository's names in the registry and in its further mirrors.
+func (r *Report) places(name string) []string {
+	places := []string{name}
+	if path, under := below(name, r.Options.Cluster); under {
+		for _, m := range r.Options.Mirrors {
+			places = append(places, join(m, path))
+		}
+	}
+	return places
+}
+
+// mergeHeld adds the sources of the object that lies in a file already.
+func mergeHeld(path string, set *manifest.MirrorSet) error {
+	data, err := readSmall(path, maxReportSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	held, err := manifest.ParseMirrorSet(data)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read %s: %w", path, err)
+	case held.Kind != set.Kind || held.Name != set.Name:
+		return fmt.Errorf("%w: %s holds %s %s, not %s %s: it is another registry's", ErrUsage, path, held.Kind, held.Name, set.Kind, set.Name)
+	}
+	set.Mirrors, err = manifest.MergeMirrors(held.Mirrors, set.Mirrors)
+	return err
+}
+
+// samplesPatch is written when all streams that the operator owns are known:
+// each is skipped unless every image tag of it is where the operator will look.
+func (r *Report) samplesPatch(_ string, files map[string][]byte) error {
+	if len(r.Streams) == 0 {
+		return nil
+	}
+	patch := manifest.SamplesPatch{Registry: r.Options.Cluster, Skipped: r.skipped(), Comment: r.comment()}
+	data, err := patch.YAML()
+	files[SamplesFile] = data
+	return err
+}
+
+func (r *Report) skipped() []string {
+	names := map[string]bool{}
+	for _, h := range r.Held {
+		names[h.Reference] = true
+		for _, name := range h.Names {
+			names[name] = true
+		}
+	}
+	return manifest.SkippedStreams(owned(r.Streams), func(stream string, t manifest.Tag) bool {
+		if manifest.KeepsReferences(stream) { // found by its own name, through a mirror set
+			ref, err := oci.ParseReference(t.From)
+			return err == nil && names[ref.String()]
+		}
+		ref, err := oci.ParseReference(manifest.RewriteSample(t.From, r.Options.Cluster))
+		return err == nil && names[ref.WithTag(imageTags(ref, ref.Digest, nil)[0]).String()]
+	})
+}
+
+// owned gives streams in the terms of the samples operator.
+func owned(streams []ImageStream) []manifest.ImageStream {
+	var all []manifest.ImageStream
+	for _, s := range streams {
+		one := manifest.ImageStream{Name: s.Name, Managed: s.Samples}
+		for _, t := range s.Tags {
+			one.Tags = append(one.Tags, manifest.Tag{Name: t.Name, From: t.From})
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+func (r *Report) installConfig(_ string, files map[string][]byte) error {
+	mirrors := r.mirrors(func(h Held) bool { return h.Release })
+	if len(mirrors) == 0 {
+		return nil
+	}
+	data, err := manifest.InstallConfigFragment(mirrors, r.comment())
+	files[InstallFile] = data
+	return err
+}
+
+// writeFiles writes files under a directory, each by a temporary one and a rename.
+func writeFiles(dir string, files map[string][]byte) error {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := replaceFile(filepath.Join(dir, name), files[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func replaceFile(path string, contents []byte) (err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = f.Write(contents)
+	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
+	if err != nil {
+		return storageError(err)
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,280 @@
+package bundle
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"airlift/manifest"
+	"airlift/oci"
+)
+
+// Location is a registry and a path in it under which repositories lie.
+type Location struct {
+	Host string // HOST[:PORT]
+	Path string // "" or a path without slashes at its ends
+}
+
+// ParseLocation reads HOST[:PORT][/PATH].
+func ParseLocation(s string) (Location, error) {
+	if scheme, _, found := strings.Cut(s, "://"); found {
+		return Location{}, fmt.Errorf("%w: %q is a URL: write HOST[:PORT][/PREFIX] without %s://", ErrUsage, s, scheme)
+	}
+	host, path, _ := strings.Cut(s, "/")
+	ref, err := oci.ParseReference(host + "/" + cmp.Or(path, "x") + "@" + string(emptyDigest))
+	if err != nil || ref.Registry != host {
+		return Location{}, fmt.Errorf("%w: %q is not a registry: write HOST[:PORT][/PREFIX]", ErrUsage, s)
+	}
+	return Location{host, path}, nil
+}
+
+// ParseClusterLocation reads HOST[:PORT][/PATH] as the name that objects of a
+// cluster will give to a registry: the CRDs of mirror sets decide what that can be.
+func ParseClusterLocation(s string) (Location, error) {
+	if err := manifest.CheckMirror(s); err != nil {
+		return Location{}, fmt.Errorf("%w: no mirror set can name %q: %w", ErrUsage, s, err)
+	}
+	return ParseLocation(s)
+}
+
+var emptyDigest = digest.FromString("")
+
+func (l Location) String() string { return join(l.Host, l.Path) }
+
+// join joins two paths, of which any may be empty.
+func join(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + "/" + b
+}
+
+// Mapping sends a source registry, namespace or repository to a path of its own.
+type Mapping struct {
+	Source string `json:"source"` // registry[/namespace[/repository]]
+	Dest   string `json:"dest"`   // below the destination; "" is the destination itself
+}
+
+// ParseMapping reads SOURCE=DEST. DEST is a path below to; it may be written
+// with to in front.
+func ParseMapping(s string, to Location) (Mapping, error) {
+	source, dest, found := strings.Cut(s, "=")
+	if !found || source == "" {
+		return Mapping{}, fmt.Errorf("%w: map %q: write SOURCE=DEST", ErrUsage, s)
+	}
+	if _, err := ParseLocation(source); err != nil {
+		return Mapping{}, fmt.Errorf("map %q: %w", s, err)
+	}
+	if rest, under := below(dest, to.String()); under {
+		dest = rest
+	}
+	dest = strings.Trim(dest, "/")
+	if _, err := ParseLocation(join(to.String(), dest)); err != nil {
+		return Mapping{}, fmt.Errorf("map %q: %w", s, err)
+	}
+	return Mapping{source, dest}, nil
+}
+
+// below cuts a path prefix off at a slash.
+func below(path, prefix string) (rest string, under bool) {
+	if path == prefix {
+		return "", true
+	}
+	return strings.CutPrefix(path, prefix+"/")
+}
+
+// Placement says where images go, and what says so: it is the one function from
+// a source reference to a destination, for pushing and for every object that is
+// written. The path of a source lies under To; Maps come before that, the
+// longest source first.
+type Placement struct {
+	To             Location   // where images are pushed to
+	Cluster        Location   // the same place as the cluster's nodes name it
+	Mirrors        []Location // further registries that hold the same in the same way
+	KeepSourceHost bool       // the source's host becomes the first element of the path
+	Maps           []Mapping
+}
+
+// path is where a source repository lies below To.
+func (p Placement) path(source oci.Reference) (string, error) {
+	var best *Mapping
+	for i, m := range p.Maps {
+		if _, under := below(source.Name(), m.Source); under && (best == nil || len(m.Source) > len(best.Source)) {
+			best = &p.Maps[i]
+		}
+	}
+	path := source.Repository
+	switch {
+	case best != nil:
+		rest, _ := below(source.Name(), best.Source)
+		path = join(best.Dest, rest)
+	case p.KeepSourceHost:
+		path = join(strings.ToLower(strings.ReplaceAll(source.Registry, ":", "-")), path)
+	}
+	if join(p.To.Path, path) == "" {
+		return "", fmt.Errorf("%w: %s would lie at the root of %s, which is no repository: map it to a path", ErrUsage, source.Name(), p.To)
+	}
+	return path, nil
+}
+
+// destination is one name that an image gets. Path and tag are below To;
+// rewritten marks a second name, made for the samples operator only.
+type destination struct {
+	path      string
+	tag       string
+	rewritten bool
+}
+
+func (p Placement) at(l Location, path string) string { return join(l.String(), path) }
+
+// pushed is a destination as a reference to push to.
+func (p Placement) pushed(d destination) oci.Reference {
+	return oci.Reference{Registry: p.To.Host, Repository: join(p.To.Path, d.path), Tag: d.tag}
+}
+
+// named is a destination as the cluster names it.
+func (p Placement) named(d destination) string { return p.at(p.Cluster, d.path) + ":" + d.tag }
+
+// placed is an image with everywhere it goes.
+type placed struct {
+	Image
+	source oci.Reference
+	names  []destination // the first is the one that mirror sets lead to
+}
+
+// place gives every image its names. One repository:tag for two digests is an
+// error, and so is a name that no registry takes; all such errors are reported.
+func (p Placement) place(c *Content) ([]placed, error) {
+	tags := c.releaseTags()
+	rewrites, err := p.rewrites(c)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]placed, 0, len(c.Images))
+	for _, image := range c.Images {
+		source, err := oci.ParseReference(image.Reference)
+		if err != nil {
+			return nil, err
+		}
+		path, err := p.path(source)
+		if err != nil {
+			return nil, err
+		}
+		one := placed{Image: image, source: source}
+		for _, tag := range imageTags(source, image.Digest, tags[image.Reference]) {
+			one.names = append(one.names, destination{path: path, tag: tag})
+		}
+		for _, d := range rewrites[image.Reference] {
+			if !slices.ContainsFunc(one.names, func(n destination) bool { return n.path == d.path && n.tag == d.tag }) {
+				one.names = append(one.names, d)
+			}
+		}
+		all = append(all, one)
+	}
+	return all, p.collisions(all)
+}
+
+// imageTags are the tags of an image. Registries collect what has none, so each
+// gets one: a release's, its own, or one made of the digest. The plain tag
+// sha256-<hex> is not used: the referrers fallback of OCI registries owns it.
+func imageTags(source oci.Reference, d digest.Digest, released []string) []string {
+	tags := slices.Clone(released)
+	if source.Tag != "" {
+		tags = append(tags, source.Tag)
+	}
+	if len(tags) == 0 {
+		tags = append(tags, "at-"+strings.Replace(string(d), ":", "-", 1))
+	}
+	return tags
+}
+
+// releaseTags are the tags that releases give, by reference: <version>-<arch>
+// and <version>-<arch>-<component>, as `oc adm release mirror` names them.
+func (c *Content) releaseTags() map[string][]string {
+	tags := map[string][]string{}
+	for _, r := range c.Releases {
+		name := strings.ReplaceAll(r.Version, "+", "_") + "-" + r.Architecture
+		tags[r.Image] = append(tags[r.Image], name)
+		for _, component := range r.Components {
+			tags[component.Image] = append(tags[component.Image], name+"-"+component.Name)
+		}
+	}
+	return tags
+}
+
+// rewrites are the names at which the samples operator will look for images,
+// by reference, where they are not those that the images have anyway.
+func (p Placement) rewrites(c *Content) (map[string][]destination, error) {
+	found := map[string][]destination{}
+	for _, s := range c.Streams {
+		if !s.Samples || manifest.KeepsReferences(s.Name) {
+			continue
+		}
+		for _, t := range s.Tags {
+			d, err := p.rewritten(t)
+			if err != nil {
+				return nil, fmt.Errorf("imagestream %s:%s: %w", s.Name, t.Name, err)
+			}
+			if !slices.Contains(found[t.Image], d) {
+				found[t.Image] = append(found[t.Image], d)
+			}
+		}
+	}
+	return found, nil
+}
+
+// rewritten is where the samples operator will look for a stream's tag.
+func (p Placement) rewritten(t StreamTag) (destination, error) {
+	ref, err := oci.ParseReference(manifest.RewriteSample(t.From, p.Cluster.String()))
+	if err != nil {
+		return destination{}, err
+	}
+	path, under := below(ref.Name(), p.Cluster.String())
+	if !under {
+		return destination{}, fmt.Errorf("the samples operator would look for it at %s, outside of %s", ref, p.Cluster)
+	}
+	tag := imageTags(ref, ref.Digest, nil)[0]
+	return destination{path: path, tag: tag, rewritten: true}, nil
+}
+
+// collisions refuses two digests under one name.
+func (p Placement) collisions(all []placed) error {
+	taken := map[destination]placed{}
+	var clashes []string
+	for _, image := range all {
+		for _, d := range image.names {
+			d.rewritten = false
+			held, there := taken[d]
+			if there && held.Digest != image.Digest {
+				clashes = append(clashes, fmt.Sprintf("%s and %s would both be %s", held.Reference, image.Reference, p.pushed(d)))
+			}
+			taken[d] = image
+		}
+	}
+	if len(clashes) > 0 {
+		return fmt.Errorf("%w: %w: %s", ErrUsage, ErrCollision, strings.Join(clashes, "; "))
+	}
+	return nil
+}
+
+// ErrCollision: two images would have the same name at the destination.
+var ErrCollision = fmt.Errorf("two images for one name")
+
+// check refuses, before anything is pushed, what could not be written into the
+// objects later: the CRDs' pattern for mirrors decides.
+func (p Placement) check(all []placed) error {
+	for _, location := range append([]Location{p.Cluster}, p.Mirrors...) {
+		if err := manifest.CheckMirror(location.String()); err != nil {
+			return fmt.Errorf("%w: no mirror set can name %s: %w", ErrUsage, location, err)
+		}
+		for _, image := range all {
+			if err := manifest.CheckMirror(p.at(location, image.names[0].path)); err != nil {
+				return fmt.Errorf("%w: no mirror set can name the place of %s: %w", ErrUsage, image.Reference, err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,243 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"airlift/manifest"
+	"airlift/oci"
+)
+
+// Request says what to carry.
+type Request struct {
+	Releases []oci.Reference       // payload images, by tag or digest
+	Images   []oci.Reference       // any images
+	Streams  manifest.ImageStreams // image streams, with their tags
+	Jobs     int                   // requests at once; 0 = 8
+	Progress Progress
+}
+
+// MissingError is one thing that a source does not have, and that was not
+// allowed to be left out.
+type MissingError struct{ Missing Missing }
+
+func (e *MissingError) Error() string { return ErrMissing.Error() + ": " + e.Missing.String() }
+
+// MissingErrors joins a *MissingError for each of a list; nil for none.
+func MissingErrors(list []Missing) error {
+	errs := make([]error, len(list))
+	for i, m := range list {
+		errs[i] = &MissingError{m}
+	}
+	return errors.Join(errs...)
+}
+
+// String names what is missing and what for.
+func (m Missing) String() string {
+	if m.Parent == "" {
+		return fmt.Sprintf("%s (%s)", m.Reference, m.Reason)
+	}
+	return fmt.Sprintf("%s, which index %s lists (%s)", m.Reference, m.Parent, m.Reason)
+}
+
+// Plan resolves all that is asked for: references to digests, digests to nodes,
+// nodes to blobs with their sizes. It is the only place that resolves, so tags
+// that move later change nothing. What the sources answer not to have is listed
+// in the content; a release component that they do not have is an error
+// (*MissingError), as is whatever they refuse. Every failure is reported, not the
+// first.
+func Plan(ctx context.Context, client *oci.Client, r Request) (*Content, error) {
+	p := &planner{
+		client: client, progress: r.Progress, jobs: jobs(r.Jobs), nodes: map[digest.Digest]oci.Node{}, asked: map[string]*asking{},
+		images: map[string]digest.Digest{}, missing: map[string]Missing{}, vital: map[string]bool{},
+	}
+	if err := p.releases(ctx, r.Releases); err != nil {
+		return nil, err
+	}
+	p.want(r.Images...)
+	if err := p.streams(r.Streams); err != nil {
+		return nil, err
+	}
+	if err := p.resolve(ctx); err != nil {
+		return nil, err
+	}
+	return p.content()
+}
+
+// planner is one run of Plan.
+type planner struct {
+	client   *oci.Client
+	jobs     int
+	progress Progress
+
+	wanted   []oci.Reference
+	vital    map[string]bool // names of repositories@digests that releases consist of
+	released []Release
+	stream   []ImageStream
+	complete bool
+
+	mu       sync.Mutex
+	resolved int
+	images   map[string]digest.Digest   // by reference
+	nodes    map[digest.Digest]oci.Node // found, wherever
+	asked    map[string]*asking         // by repository and digest
+	missing  map[string]Missing         // by reference and parent
+	failed   []error
+}
+
+// asking is a node that is asked for once, however many images need it.
+type asking struct {
+	once sync.Once
+	err  error
+}
+
+func (p *planner) want(refs ...oci.Reference) { p.wanted = append(p.wanted, refs...) }
+
+func (p *planner) streams(s manifest.ImageStreams) error {
+	p.complete = s.Complete
+	for _, stream := range s.Streams {
+		planned := ImageStream{Name: stream.Name, Samples: stream.Managed}
+		for _, t := range stream.Tags {
+			ref, err := oci.ParseReference(t.From)
+			if err != nil {
+				return fmt.Errorf("imagestream %s:%s: %w", stream.Name, t.Name, err)
+			}
+			planned.Tags = append(planned.Tags, StreamTag{Name: t.Name, From: t.From, Image: ref.String()})
+			p.want(ref)
+		}
+		p.stream = append(p.stream, planned)
+	}
+	return nil
+}
+
+// resolve asks for everything that is wanted, once, several at a time.
+func (p *planner) resolve(ctx context.Context) error {
+	unique := map[string]oci.Reference{}
+	for _, ref := range p.wanted {
+		unique[ref.String()] = ref
+	}
+	refs := slices.Sorted(maps.Keys(unique))
+	err := forEach(ctx, p.jobs, len(refs), func(ctx context.Context, i int) error {
+		p.image(ctx, unique[refs[i]])
+		p.report(len(refs))
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.failed...)
+}
+
+func (p *planner) report(total int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.resolved++
+	if p.progress != nil {
+		p.progress(Event{Phase: "plan", Unit: "images", Done: int64(p.resolved), Total: int64(total)})
+	}
+}
+
+// image resolves one reference with all below it and all attached to it.
+func (p *planner) image(ctx context.Context, ref oci.Reference) {
+	n, err := p.node(ctx, ref)
+	if err != nil {
+		p.fail(ref, "", err)
+		return
+	}
+	p.mu.Lock()
+	p.images[ref.String()] = n.Descriptor.Digest
+	p.mu.Unlock()
+	p.below(ctx, ref, n, map[digest.Digest]bool{})
+}
+
+// node asks for a node; by digest only if it has not been found yet.
+func (p *planner) node(ctx context.Context, ref oci.Reference) (oci.Node, error) {
+	if ref.Digest == "" {
+		n, err := p.client.Node(ctx, ref)
+		if err == nil {
+			p.found(n)
+		}
+		return n, err
+	}
+	if n, found := p.known(ref.Digest); found {
+		return n, nil
+	}
+	a := p.ask(ref.WithDigest(ref.Digest).String())
+	a.once.Do(func() {
+		var n oci.Node
+		if n, a.err = p.client.Node(ctx, ref.WithDigest(ref.Digest)); a.err == nil {
+			p.found(n)
+		}
+	})
+	n, _ := p.known(ref.Digest)
+	return n, a.err
+}
+
+func (p *planner) found(n oci.Node) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.nodes[n.Descriptor.Digest] = n
+}
+
+func (p *planner) known(d digest.Digest) (oci.Node, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, found := p.nodes[d]
+	return n, found
+}
+
+func (p *planner) ask(key string) *asking {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.asked[key] == nil {
+		p.asked[key] = &asking{}
+	}
+	return p.asked[key]
+}
+
+// below resolves the children of a node, and what is attached to it and them.
+func (p *planner) below(ctx context.Context, ref oci.Reference, n oci.Node, seen map[digest.Digest]bool) {
+	if seen[n.Descriptor.Digest] {
+		return
+	}
+	seen[n.Descriptor.Digest] = true
+	if !isAttachment(ref) {
+		p.attached(ctx, ref.WithDigest(n.Descriptor.Digest))
+	}
+	for _, child := range n.Children {
+		at := ref.WithDigest(child.Digest)
+		below, err := p.node(ctx, at)
+		if err != nil {
+			p.fail(at, n.Descriptor.Digest, err)
+			continue
+		}
+		p.below(ctx, ref, below, seen)
+	}
+}
+
+// fail records why a reference could not be resolved.
+func (p *planner) fail(ref oci.Reference, parent digest.Digest, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !oci.IsMissing(err) {
+		p.failed = append(p.failed, fmt.Errorf("resolve %s: %w", ref, err))
+		return
+	}
+	p.missing[ref.String()+" "+string(parent)] = Missing{Reference: ref.String(), Parent: parent, Reason: reason(err)}
+}
+
+// reason is the registry's answer without what differs between two mirrors of
+// the same content: where it was asked, and in which words it answered.
+func reason(err error) string {
+	var status *oci.StatusError
+	if !errors.As(err, &status) {
+		return "not found"
+	}
+	return fmt.Sprintf("the registry answered %d", status.Status)
+}

@@ -1,0 +1,177 @@
+package bundle
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"airlift/oci"
+)
+
+// pusher pushes images. A blob is uploaded once, however many images need it,
+// and mounted where it is needed elsewhere.
+type pusher struct {
+	im *importing
+
+	mu    sync.Mutex
+	blobs map[digest.Digest]*pushedBlob
+	bytes int64
+	total int64
+}
+
+// pushedBlob is where a blob is known to be. Its lock lets one goroutine at a
+// time bring the blob anywhere: the others find it there.
+type pushedBlob struct {
+	sync.Mutex
+	repositories map[string]bool
+	first        string // a repository to mount it from
+	damaged      error  // it cannot come from the volumes
+	counted      bool
+}
+
+func newPusher(im *importing) *pusher {
+	p := &pusher{im: im, blobs: map[digest.Digest]*pushedBlob{}}
+	for _, b := range im.bundle.Inventory.Content.Blobs {
+		p.blobs[b.Digest] = &pushedBlob{repositories: map[string]bool{}}
+		p.total += b.Size
+	}
+	return p
+}
+
+// present says whether all names of an image lead to its digest.
+func (p *pusher) present(ctx context.Context, image placed) (bool, error) {
+	for _, d := range image.names {
+		got, found, err := p.im.client.Head(ctx, p.im.options.Placement.pushed(d))
+		if err != nil || !found || got.Digest != image.Digest {
+			return false, err
+		}
+	}
+	p.im.nodes.walk(image.Digest, func(n Node) {
+		for _, b := range n.blobs() {
+			p.count(b)
+		}
+	})
+	return true, nil
+}
+
+// image pushes an image to all its repositories and tags it there: blobs first,
+// children before parents, tags last of all.
+func (p *pusher) image(ctx context.Context, image placed) error {
+	var tags []oci.Reference
+	done := map[string]bool{}
+	for _, d := range image.names {
+		to := p.im.options.Placement.pushed(d)
+		tags = append(tags, to)
+		if done[to.Name()] {
+			continue
+		}
+		done[to.Name()] = true
+		if err := p.below(ctx, to, image.Digest); err != nil {
+			return err
+		}
+	}
+	root := p.im.nodes[image.Digest]
+	for _, tag := range tags {
+		if err := p.im.client.PutNode(ctx, tag, root.MediaType, p.im.raw[image.Digest]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// below pushes all that a node needs into a repository, and its children.
+func (p *pusher) below(ctx context.Context, to oci.Reference, root digest.Digest) error {
+	var nodes []Node
+	p.im.nodes.walk(root, func(n Node) { nodes = append(nodes, n) })
+	for _, n := range nodes {
+		for _, b := range n.blobs() {
+			if err := p.blob(ctx, to, b); err != nil {
+				return err
+			}
+		}
+		if n.Digest == root {
+			continue // under its tags
+		}
+		if err := p.im.client.PutNode(ctx, to.WithDigest(n.Digest), n.MediaType, p.im.raw[n.Digest]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// blob brings a blob into a repository: it is there, or is mounted, or uploaded.
+func (p *pusher) blob(ctx context.Context, to oci.Reference, d digest.Digest) error {
+	b := p.blobs[d]
+	b.Lock()
+	defer b.Unlock()
+	if b.repositories[to.Repository] {
+		return nil
+	}
+	if err := p.bring(ctx, to, d, b); err != nil {
+		return err
+	}
+	b.repositories[to.Repository] = true
+	if b.first == "" {
+		b.first = to.Repository
+	}
+	p.count(d)
+	return nil
+}
+
+func (p *pusher) bring(ctx context.Context, to oci.Reference, d digest.Digest, b *pushedBlob) error {
+	there, err := p.im.client.HasBlob(ctx, to, d)
+	if err != nil || there {
+		return err
+	}
+	if b.first != "" {
+		mounted, err := p.im.client.Mount(ctx, to, d, b.first)
+		if err != nil || mounted {
+			return err
+		}
+	}
+	return p.upload(ctx, to, d)
+}
+
+// upload sends a blob from the volumes. Bytes that are not those of the digest
+// are found out before the last of them is sent, and the upload is given up.
+func (p *pusher) upload(ctx context.Context, to oci.Reference, d digest.Digest) error {
+	if p.blobs[d].damaged != nil {
+		return p.blobs[d].damaged
+	}
+	e, _ := p.im.bundle.Layout.Find(d)
+	if !p.im.volumes.all(e.data(), e.Size) {
+		return fmt.Errorf("%w: %s is on a volume that was not given", errSkip, d)
+	}
+	open := func() (io.ReadCloser, error) {
+		checked := &checkedReader{r: p.im.volumes.section(e.data(), e.Size), sum: sha256.New(), want: d}
+		return io.NopCloser(&contextReader{ctx, checked}), nil
+	}
+	err := p.im.client.PutBlob(ctx, to, ocispec.Descriptor{Digest: d, Size: e.Size}, open)
+	if errors.Is(err, errContents) {
+		p.blobs[d].damaged = p.im.damaged(e, err)
+		return p.blobs[d].damaged
+	}
+	return err
+}
+
+// count reports a blob as done, once.
+func (p *pusher) count(d digest.Digest) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.blobs[d]
+	if b.counted {
+		return
+	}
+	b.counted = true
+	e, _ := p.im.bundle.Layout.Find(d)
+	p.bytes += e.Size
+	if p.im.options.Progress != nil {
+		p.im.options.Progress(Event{Phase: "push", Unit: "bytes", Done: p.bytes, Total: p.total})
+	}
+}

@@ -1,0 +1,32 @@
+package bundle
+
+import (
+	"bytes"
+	"embed"
+	"text/template"
+
+	"github.com/dustin/go-humanize"
+)
+
+//go:embed readme.tmpl
+var readmeFiles embed.FS
+
+var readmeTemplate = template.Must(template.New("readme.tmpl").Funcs(template.FuncMap{"size": func(n int64) string {
+	return humanize.IBytes(uint64(n))
+}}).ParseFS(readmeFiles, "readme.tmpl"))
+
+// readme is README.txt: what this is, and how to check it with stock tools, for
+// whoever finds the medium in a drawer. It follows from the inventory and names
+// no key.
+func readme(inv *Inventory) []byte {
+	var b bytes.Buffer
+	err := readmeTemplate.Execute(&b, map[string]any{
+		"ID": inv.ContentID(), "Releases": inv.Content.Releases, "Images": len(inv.Content.Images),
+		"Streams": len(inv.Content.Streams), "Missing": len(inv.Content.Missing),
+		"Volumes": inv.Storage.Volumes, "Size": inv.Storage.Size, "Many": len(inv.Storage.Volumes) > 1,
+	})
+	if err != nil { // only for a template that does not fit its data
+		panic(err)
+	}
+	return b.Bytes()
+}

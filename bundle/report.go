@@ -1,0 +1,203 @@
+package bundle
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"airlift/oci"
+)
+
+// ReportFormat is what report.json says of its own form.
+const ReportFormat = "airlift.report/1"
+
+// ReportFile is a report's name beside the objects that follow from it.
+const ReportFile = "report.json"
+
+// Report says what an import did, and what the registry holds since: everything
+// that is written for the cluster follows from it.
+type Report struct {
+	Format  string        `json:"format"`
+	Content digest.Digest `json:"content"` // id of what was imported
+	Assumed bool          `json:"assumed,omitempty"`
+	Options ObjectOptions `json:"options"`
+	Images  []ImageResult `json:"images"` // of this import
+	// Held is all that this and earlier imports brought, sorted by reference.
+	Held []Held `json:"held"`
+	// Streams are all that the samples operator owns, from the last bundle that
+	// knew them all; empty if none did.
+	Streams []ImageStream `json:"streams,omitempty"`
+}
+
+// Held is an image that the registry holds.
+type Held struct {
+	Reference string        `json:"reference"`
+	Digest    digest.Digest `json:"digest"`
+	Names     []string      `json:"names"` // the first is the one that mirror sets lead to
+	Release   bool          `json:"release,omitempty"`
+}
+
+// ObjectOptions are the choices that the objects depend on.
+type ObjectOptions struct {
+	To             string    `json:"to"`
+	Cluster        string    `json:"clusterRegistry"`
+	Mirrors        []string  `json:"mirrors,omitempty"`
+	KeepSourceHost bool      `json:"keepSourceHost,omitempty"`
+	Maps           []Mapping `json:"maps,omitempty"`
+	Name           string    `json:"name"`                         // of the mirror sets
+	Policy         string    `json:"mirrorSourcePolicy,omitempty"` // "" = the field is absent
+}
+
+// NewObjectOptions takes the choices of a placement. With name "" the mirror
+// sets are named after the registry.
+func NewObjectOptions(p Placement, name, policy string) ObjectOptions {
+	o := ObjectOptions{
+		To: p.To.String(), Cluster: p.Cluster.String(), KeepSourceHost: p.KeepSourceHost, Maps: p.Maps,
+		Name: cmp.Or(name, objectName(p.Cluster.Host)), Policy: policy,
+	}
+	for _, m := range p.Mirrors {
+		o.Mirrors = append(o.Mirrors, m.String())
+	}
+	return o
+}
+
+// objectName makes a Kubernetes object's name of a registry's.
+func objectName(host string) string {
+	return "airlift-" + strings.Trim(strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '.' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(host)), "-.")
+}
+
+// Report makes the report of an import.
+func (b *Bundle) Report(results []ImageResult, o ObjectOptions) *Report {
+	c := &b.Inventory.Content
+	r := &Report{Format: ReportFormat, Content: b.Inventory.ContentID(), Options: o, Images: results}
+	released := c.releaseReferences()
+	for _, image := range results {
+		if image.State == StateImported || image.State == StatePresent {
+			r.Held = append(r.Held, Held{image.Reference, image.Digest, image.Names, released[image.Reference]})
+		}
+	}
+	if c.SamplesComplete {
+		r.Streams = slices.DeleteFunc(slices.Clone(c.Streams), func(s ImageStream) bool { return !s.Samples })
+	}
+	return r
+}
+
+// Assume makes the report that a complete import would give, without one.
+func (b *Bundle) Assume(p Placement, o ObjectOptions) (*Report, error) {
+	images, err := p.place(&b.Inventory.Content)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.check(images); err != nil {
+		return nil, err
+	}
+	im := &importing{
+		bundle: b, images: images, nodes: b.Inventory.Content.nodeByDigest(),
+		options: ImportOptions{Placement: p}, results: map[string]ImageResult{},
+	}
+	im.incomplete()
+	im.assume(StateImported)
+	r := b.Report(im.list(), o)
+	r.Assumed = true
+	return r, nil
+}
+
+func (c *Content) releaseReferences() map[string]bool {
+	found := map[string]bool{}
+	for release, parts := range c.releaseParts() {
+		found[release] = true
+		for _, part := range parts {
+			found[part] = true
+		}
+	}
+	return found
+}
+
+// Extend adds what an earlier import into the same registry brought.
+func (r *Report) Extend(earlier *Report) error {
+	if earlier.Options.To != r.Options.To || earlier.Options.Cluster != r.Options.Cluster {
+		return fmt.Errorf("%w: the earlier report is of %s (%s for the cluster), this one of %s (%s)",
+			ErrUsage, earlier.Options.To, earlier.Options.Cluster, r.Options.To, r.Options.Cluster)
+	}
+	held := map[string]Held{}
+	for _, h := range slices.Concat(earlier.Held, r.Held) {
+		if was, there := held[h.Reference]; there {
+			h.Names = union(h.Names, was.Names)
+			h.Release = h.Release || was.Release
+		}
+		held[h.Reference] = h
+	}
+	r.Held = nil
+	for _, h := range held {
+		r.Held = append(r.Held, h)
+	}
+	slices.SortFunc(r.Held, func(a, b Held) int { return strings.Compare(a.Reference, b.Reference) })
+	if r.Streams == nil {
+		r.Streams = earlier.Streams
+	}
+	return nil
+}
+
+// union is a, then what of b is not in it.
+func union(a, b []string) []string {
+	all := slices.Clone(a)
+	for _, s := range b {
+		if !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// maxReportSize is the limit for report.json, bytes: several times an inventory's.
+const maxReportSize = 4 * MaxInventorySize
+
+// ReadReport reads a report.json. One that is not there gives fs.ErrNotExist.
+func ReadReport(path string) (*Report, error) {
+	data, err := readSmall(path, maxReportSize)
+	if err != nil {
+		return nil, err
+	}
+	if err := oci.CheckJSON(data); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", path, err)
+	}
+	var r Report
+	if err := json.Unmarshal(data, &r); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", path, err)
+	}
+	if r.Format != ReportFormat {
+		return nil, fmt.Errorf("parse %s: format %.60q is not %s", path, r.Format, ReportFormat)
+	}
+	for _, h := range r.Held {
+		if len(h.Names) == 0 {
+			return nil, fmt.Errorf("parse %s: %s has no names", path, h.Reference)
+		}
+	}
+	return &r, nil
+}
+
+// readEarlier reads the report that lies in a directory of objects, if one does.
+func readEarlier(path string) (*Report, error) {
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return ReadReport(path)
+}
+
+// bytes is the file report.json.
+func (r *Report) bytes() ([]byte, error) {
+	data, err := json.MarshalIndent(r, "", " ")
+	return append(data, '\n'), err
+}

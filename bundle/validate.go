@@ -1,0 +1,240 @@
+package bundle
+
+import (
+	"fmt"
+	"regexp"
+
+	"github.com/opencontainers/go-digest"
+
+	"airlift/oci"
+)
+
+// What names in an inventory may look like: they become tags, file contents
+// and lines on a screen.
+var (
+	versionPattern = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._+-]{0,127}$`)
+	namePattern    = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,252}$`)
+	textPattern    = regexp.MustCompile(`^[\x20-\x7e]{1,400}$`)
+	mediaPattern   = regexp.MustCompile(`^[\x21-\x7e]{1,255}$`)
+)
+
+// validate is the one check of a content, at export and at every reading.
+// It holds that all that is named is there or recorded as missing, once, with
+// one size; that nothing is there without being named; and that no node
+// contains itself.
+func (c *Content) validate() error {
+	v := validator{
+		nodes: make(map[digest.Digest]bool, len(c.Nodes)), blobs: make(map[digest.Digest]bool, len(c.Blobs)),
+		images: make(map[string]bool, len(c.Images)), missing: make(map[string]bool, len(c.Missing)),
+		used: make(map[digest.Digest]bool, len(c.Blobs)+len(c.Nodes)),
+	}
+	for _, step := range []func(*Content) error{v.counts, v.missingOnes, v.blobTable, v.nodeTable, v.imageTable, v.releases, v.streams, v.nothingUnused} {
+		if err := step(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type validator struct {
+	nodes, blobs, used map[digest.Digest]bool
+	images, missing    map[string]bool // by reference
+}
+
+func (v *validator) counts(c *Content) error {
+	switch {
+	case len(c.Images) == 0 && len(c.Missing) == 0:
+		return fmt.Errorf("content: no images")
+	case len(c.Images) > MaxImages:
+		return fmt.Errorf("content: %d images, the limit is %d", len(c.Images), MaxImages)
+	case len(c.Nodes) > MaxNodes:
+		return fmt.Errorf("content: %d nodes, the limit is %d", len(c.Nodes), MaxNodes)
+	case len(c.Blobs) > MaxBlobs:
+		return fmt.Errorf("content: %d blobs, the limit is %d", len(c.Blobs), MaxBlobs)
+	}
+	return nil
+}
+
+func (v *validator) missingOnes(c *Content) error {
+	for _, m := range c.Missing {
+		if err := checkReference(m.Reference); err != nil {
+			return fmt.Errorf("missing: %w", err)
+		}
+		if !textPattern.MatchString(m.Reason) {
+			return fmt.Errorf("missing %s: reason %.60q is not a line of text", m.Reference, m.Reason)
+		}
+		v.missing[m.Reference] = true
+	}
+	return nil
+}
+
+func (v *validator) blobTable(c *Content) error {
+	layers := false
+	for _, b := range c.Blobs {
+		if err := checkDigest(b.Digest); err != nil {
+			return fmt.Errorf("blob: %w", err)
+		}
+		switch {
+		case v.blobs[b.Digest]:
+			return fmt.Errorf("blob %s: listed twice", b.Digest)
+		case b.Size < 0 || b.Size > MaxBlobSize:
+			return fmt.Errorf("blob %s: size %d is outside of 0…%d", b.Digest, b.Size, int64(MaxBlobSize))
+		case b.Role != RoleConfig && b.Role != RoleLayer:
+			return fmt.Errorf("blob %s: role %.40q is not known", b.Digest, b.Role)
+		case b.Role == RoleConfig && layers:
+			return fmt.Errorf("blob %s: a config behind a layer", b.Digest)
+		}
+		layers = layers || b.Role == RoleLayer
+		v.blobs[b.Digest] = true
+	}
+	return nil
+}
+
+func (v *validator) nodeTable(c *Content) error {
+	missing := missingChildren(c)
+	for _, n := range c.Nodes {
+		if err := checkDigest(n.Digest); err != nil {
+			return fmt.Errorf("node: %w", err)
+		}
+		switch {
+		case v.nodes[n.Digest]:
+			return fmt.Errorf("node %s: listed twice", n.Digest)
+		case n.Size <= 0 || n.Size > oci.MaxNodeSize:
+			return fmt.Errorf("node %s: size %d is outside of 1…%d", n.Digest, n.Size, oci.MaxNodeSize)
+		case !mediaPattern.MatchString(n.MediaType):
+			return fmt.Errorf("node %s: media type %.60q is none", n.Digest, n.MediaType)
+		}
+		for _, b := range n.blobs() {
+			if !v.blobs[b] {
+				return fmt.Errorf("node %s: its blob %.80q is not listed", n.Digest, b)
+			}
+			v.used[b] = true
+		}
+		for _, child := range n.Children {
+			if !v.nodes[child] && !missing[parentChild{n.Digest, child}] {
+				return fmt.Errorf("node %s: its child %.80q is neither listed before it nor missing", n.Digest, child)
+			}
+			v.used[child] = true
+		}
+		v.nodes[n.Digest] = true
+	}
+	return nil
+}
+
+func (v *validator) imageTable(c *Content) error {
+	last := ""
+	for _, i := range c.Images {
+		if err := checkReference(i.Reference); err != nil {
+			return fmt.Errorf("image: %w", err)
+		}
+		switch ref, _ := oci.ParseReference(i.Reference); {
+		case i.Reference <= last:
+			return fmt.Errorf("image %s: not in order", i.Reference)
+		case ref.Digest != "" && ref.Digest != i.Digest:
+			return fmt.Errorf("image %s: names another digest than %s", i.Reference, i.Digest)
+		case !v.nodes[i.Digest]:
+			return fmt.Errorf("image %s: its node %.80q is not listed", i.Reference, i.Digest)
+		}
+		last = i.Reference
+		v.images[i.Reference], v.used[i.Digest] = true, true
+	}
+	return nil
+}
+
+func (v *validator) releases(c *Content) error {
+	for _, r := range c.Releases {
+		if !versionPattern.MatchString(r.Version) || !namePattern.MatchString(r.Architecture) {
+			return fmt.Errorf("release %.60q %.60q: not a version and an architecture", r.Version, r.Architecture)
+		}
+		if !v.images[r.Image] {
+			return fmt.Errorf("release %s: its image %.200q is not listed", r.Version, r.Image)
+		}
+		last := ""
+		for _, component := range r.Components {
+			if !namePattern.MatchString(component.Name) || component.Name <= last {
+				return fmt.Errorf("release %s: component %.60q: bad name or not in order", r.Version, component.Name)
+			}
+			if !v.images[component.Image] {
+				return fmt.Errorf("release %s: component %s: its image %.200q is not listed", r.Version, component.Name, component.Image)
+			}
+			last = component.Name
+		}
+	}
+	return nil
+}
+
+func (v *validator) streams(c *Content) error {
+	last := ""
+	for _, s := range c.Streams {
+		if !namePattern.MatchString(s.Name) || s.Name <= last {
+			return fmt.Errorf("imagestream %.60q: bad name or not in order", s.Name)
+		}
+		last = s.Name
+		for _, t := range s.Tags {
+			from, err := oci.ParseReference(t.From)
+			switch {
+			case !namePattern.MatchString(t.Name):
+				return fmt.Errorf("imagestream %s: tag %.60q: bad name", s.Name, t.Name)
+			case err != nil || !textPattern.MatchString(t.From) || from.String() != t.Image:
+				return fmt.Errorf("imagestream %s:%s: %.200q is not the image %.200q", s.Name, t.Name, t.From, t.Image)
+			case !v.images[t.Image] && !v.missing[t.Image]:
+				return fmt.Errorf("imagestream %s:%s: its image %s is neither listed nor missing", s.Name, t.Name, t.Image)
+			}
+		}
+	}
+	return nil
+}
+
+func (v *validator) nothingUnused(c *Content) error {
+	for _, n := range c.Nodes {
+		if !v.used[n.Digest] {
+			return fmt.Errorf("node %s: no image needs it", n.Digest)
+		}
+	}
+	for _, b := range c.Blobs {
+		if !v.used[b.Digest] {
+			return fmt.Errorf("blob %s: no image needs it", b.Digest)
+		}
+	}
+	return nil
+}
+
+// blobs is every digest that the node itself points to but its children.
+func (n Node) blobs() []digest.Digest {
+	if n.Config == "" {
+		return n.Layers
+	}
+	return append([]digest.Digest{n.Config}, n.Layers...)
+}
+
+type parentChild struct{ parent, child digest.Digest }
+
+// missingChildren are the children of indexes that are recorded as missing.
+func missingChildren(c *Content) map[parentChild]bool {
+	pairs := map[parentChild]bool{}
+	for _, m := range c.Missing {
+		if ref, err := oci.ParseReference(m.Reference); err == nil && m.Parent != "" {
+			pairs[parentChild{m.Parent, ref.Digest}] = true
+		}
+	}
+	return pairs
+}
+
+// checkReference holds a reference to its one normal form.
+func checkReference(s string) error {
+	ref, err := oci.ParseReference(s)
+	if err != nil {
+		return err
+	}
+	if ref.String() != s {
+		return fmt.Errorf("reference %.200q is written %q", s, ref.String())
+	}
+	return nil
+}
+
+func checkDigest(d digest.Digest) error {
+	if err := d.Validate(); err != nil || d.Algorithm() != digest.SHA256 {
+		return fmt.Errorf("digest %.80q is not a sha256 one", string(d))
+	}
+	return nil
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"airlift/bundle"
+	"airlift/oci"
+	"airlift/oci/ocitest"
+)
+
+func TestHintForAnAnswer(t *testing.T) {
+	for status, want := range map[int]string{
+		http.StatusUnauthorized:          "--authfile",
+		http.StatusForbidden:             "--authfile",
+		http.StatusNotFound:              "check the name",
+		http.StatusGone:                  "check the name",
+		http.StatusRequestEntityTooLarge: "client_max_body_size",
+		http.StatusTooManyRequests:       "later",
+	} {
+		err := fmt.Errorf("fetch: %w", &oci.StatusError{Host: "quay.io", Status: status})
+		if got := hintFor(err); !strings.Contains(got, want) {
+			t.Errorf("%d: %q lacks %q", status, got, want)
+		}
+	}
+	if got := hintFor(&oci.StatusError{Status: http.StatusTeapot}); got != "" {
+		t.Errorf("a hint for nothing known: %q", got)
+	}
+}
+
+func TestHintForAClass(t *testing.T) {
+	for class, want := range map[error]string{
+		bundle.ErrUntrusted: "--trusted-key",
+		bundle.ErrDamaged:   "airlift verify",
+		bundle.ErrAbsent:    "all media",
+		bundle.ErrNoSpace:   "--volume-size",
+		bundle.ErrMissing:   "",
+	} {
+		if got := hintFor(fmt.Errorf("x: %w", class)); !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("%v: %q lacks %q", class, got, want)
+		}
+	}
+}
+
+func TestHintForAURL(t *testing.T) {
+	err := ofCommand("airlift import", usagef("--to https://quay.example/ocp is a URL"))
+	if got := hintFor(err); !strings.Contains(got, "without a scheme") {
+		t.Errorf("got %q", got)
+	}
+}
+
+// The errors are those of real connections, as errors and as bare text.
+func TestHintForAConnection(t *testing.T) {
+	ca := ocitest.WriteCertificates(t, false)
+	noSAN := ocitest.WriteCertificates(t, true)
+	none := ""
+	for _, test := range []struct{ name, url, ca, want string }{
+		{"unknown authority", serve(t, ca, "https"), none, "--ca-file"},
+		{"no SAN, by name", strings.Replace(serve(t, noSAN, "https"), "127.0.0.1", "localhost", 1), noSAN.CAFile, "subjectAltName"},
+		{"no SAN, by address", serve(t, noSAN, "https"), noSAN.CAFile, "subjectAltName"},
+		{"another name", strings.Replace(serve(t, ca, "https"), "127.0.0.1", "127.0.0.2", 1), ca.CAFile, "for other names"},
+		{"plain HTTP", strings.Replace(serve(t, ca, "http"), "http:", "https:", 1), none, "--insecure-registry"},
+		{"nobody", "https://" + closedPort(t), none, "nothing listens"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := clientTrusting(t, test.ca).Get(test.url)
+			if err == nil {
+				t.Fatal("connected")
+			}
+			for _, err := range []error{fmt.Errorf("fetch: %w", err), errors.New(err.Error())} {
+				if got := hintFor(err); !strings.Contains(got, test.want) {
+					t.Errorf("%v: got %q, want %q", err, got, test.want)
+				}
+			}
+		})
+	}
+}
+
+func TestHintForAName(t *testing.T) {
+	err := &net.DNSError{Err: "no such host", Name: "registry.example"}
+	for _, err := range []error{fmt.Errorf("fetch: %w", err), errors.New(err.Error())} {
+		if got := hintFor(err); !strings.Contains(got, "DNS") {
+			t.Errorf("%v: got %q", err, got)
+		}
+	}
+}
+
+// serve answers on all of loopback, and gives the address at 127.0.0.1.
+func serve(t *testing.T, certificates ocitest.Certificates, scheme string) string {
+	t.Helper()
+	listener, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	server := &http.Server{ErrorLog: log.New(io.Discard, "", 0)}
+	if scheme == "https" {
+		go server.ServeTLS(listener, certificates.CertFile, certificates.KeyFile)
+	} else {
+		go server.Serve(listener)
+	}
+	return fmt.Sprintf("%s://127.0.0.1:%d", scheme, listener.Addr().(*net.TCPAddr).Port)
+}
+
+func closedPort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+func clientTrusting(t *testing.T, caFile string) *http.Client {
+	t.Helper()
+	roots := x509.NewCertPool()
+	if caFile != "" {
+		data, err := os.ReadFile(caFile)
+		if err != nil || !roots.AppendCertsFromPEM(data) {
+			t.Fatal(err)
+		}
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}

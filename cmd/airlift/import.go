@@ -1,0 +1,175 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v2"
+
+	"airlift/bundle"
+)
+
+func importCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "import",
+		Usage:     "push a bundle into the local registry, and write what makes a cluster use it",
+		ArgsUsage: "DIR…",
+		Description: "Nothing is connected to before a trusted key's signature fits. An image is tagged when all\n" +
+			"of it is there. Running it again is safe, and brings what is not there yet. Under --manifests\n" +
+			"lie then, for this and earlier imports together: apply/ (mirror sets), patches/ (samples\n" +
+			"operator), install/ (install-config fragment), report.json.",
+		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), []cli.Flag{
+			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the bundle records as missing at its sources, and end with exit code 3"},
+			&cli.BoolFlag{Name: "partial", Usage: "go on without volumes that are not there, and end with exit code 7"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, and connect to nothing"},
+		}, clientFlags(), []cli.Flag{quietFlag()}),
+		Action: importBundle,
+	}
+}
+
+func importBundle(c *cli.Context) error {
+	p, err := placement(c)
+	if err != nil {
+		return err
+	}
+	objects, err := objectOptions(c, p)
+	if err != nil {
+		return err
+	}
+	b, err := openBundle(c, c.Args().Slice())
+	if err != nil {
+		return err
+	}
+	warnLoopback(p)
+	o := bundle.ImportOptions{Placement: p, SkipMissing: c.Bool("skip-missing"), Partial: c.Bool("partial")}
+	if c.Bool("dry-run") {
+		return rehearse(c.App.Writer, b, o)
+	}
+	if err := objects.CheckDir(c.String("manifests")); err != nil {
+		return manifestsHint(err)
+	}
+	client, err := newClient(c, nil)
+	if err != nil {
+		return err
+	}
+	shown := newProgress(c)
+	o.Progress = shown.event
+	results, err := b.Import(c.Context, client, o)
+	shown.close()
+	return errors.Join(finishImport(c, b, objects, results, err), importHint(err))
+}
+
+// finishImport writes the report and, after an import that may be used as it
+// is, the objects.
+func finishImport(c *cli.Context, b *bundle.Bundle, o bundle.ObjectOptions, results []bundle.ImageResult, err error) error {
+	if results == nil {
+		return nil // nothing was begun
+	}
+	dir := c.String("manifests")
+	report := b.Report(results, o)
+	if code := exitCode(err); code != exitComplete && code != exitMissing && code != exitAbsent {
+		return errors.Join(printResults(c.App.Writer, results), report.Write(dir))
+	}
+	files, err := report.WriteObjects(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(printResults(c.App.Writer, results), printObjects(c.App.Writer, dir, files))
+}
+
+// warnLoopback: a name that means another machine on every node.
+func warnLoopback(p bundle.Placement) {
+	host, _, err := net.SplitHostPort(p.Cluster.Host)
+	if err != nil {
+		host = p.Cluster.Host
+	}
+	if ip := net.ParseIP(host); host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback() {
+		say(os.Stderr, "warning: to a cluster's nodes %s is themselves", p.Cluster.Host)
+		say(os.Stderr, "hint: --cluster-registry HOST[:PORT] gives the name that nodes know the registry by")
+	}
+}
+
+func rehearse(w io.Writer, b *bundle.Bundle, o bundle.ImportOptions) error {
+	results, err := b.Rehearse(o)
+	if results != nil {
+		err = errors.Join(printResults(w, results), err)
+	}
+	return importHint(err)
+}
+
+// importHint says for an import's error what only its flags can do.
+func importHint(err error) error {
+	var missing *bundle.MissingError
+	switch {
+	case errors.As(err, &missing):
+		return withHint(err, "nothing was pushed; --skip-missing goes on without what is listed")
+	case errors.Is(err, bundle.ErrAbsent):
+		return withHint(err, "give the directories of all media in one command, or --partial to go on without")
+	case errors.Is(err, bundle.ErrCollision):
+		return withHint(err, "--keep-source-host keeps the sources apart, or --map SOURCE=DEST one of them")
+	}
+	return err
+}
+
+func manifestsHint(err error) error {
+	if errors.Is(err, bundle.ErrUsage) {
+		return withHint(err, "--manifests DIR names another directory: one for each registry")
+	}
+	return err
+}
+
+// printResults lists every image, and sums them up.
+func printResults(w io.Writer, results []bundle.ImageResult) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var states []string
+	counts := map[string]int{}
+	for _, r := range results {
+		if counts[r.State]++; counts[r.State] == 1 {
+			states = append(states, r.State)
+		}
+		to := strings.Join(r.Names, " ")
+		if r.Reason != "" {
+			to = r.Reason
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\n", r.State, printable(r.Reference), printable(to))
+	}
+	slices.Sort(states)
+	for i, state := range states {
+		states[i] = fmt.Sprintf("%d %s", counts[state], state)
+	}
+	fmt.Fprintf(t, "%s: %s\n", count(len(results), "image"), strings.Join(states, ", "))
+	return t.Flush()
+}
+
+// printObjects says what to do with the files, in order.
+func printObjects(w io.Writer, dir string, files []string) error {
+	steps := []struct{ file, line string }{
+		{bundle.IDMSFile, "oc apply -f " + quote(filepath.Join(dir, "apply")) + "/"},
+		{bundle.SamplesFile, "oc patch configs.samples.operator.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.SamplesFile))},
+	}
+	fmt.Fprintf(w, "written under %s: %s\n", dir, strings.Join(files, ", "))
+	for _, step := range steps {
+		if slices.Contains(files, step.file) {
+			fmt.Fprintf(w, "  %s\n", step.line)
+		}
+	}
+	if slices.Contains(files, bundle.InstallFile) {
+		fmt.Fprintf(w, "for a new cluster, add %s to its install-config.yaml\n", filepath.Join(dir, bundle.InstallFile))
+	}
+	return nil
+}
+
+// quote makes a word for a shell.
+func quote(s string) string {
+	if strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/:@%+,=") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

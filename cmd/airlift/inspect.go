@@ -1,0 +1,195 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/dustin/go-humanize"
+	"github.com/urfave/cli/v2"
+
+	"airlift/bundle"
+)
+
+func inspectCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "inspect",
+		Usage:     "say what a bundle holds, finished or not, believed or not",
+		ArgsUsage: "DIR…",
+		Description: "Without --trusted-key nothing is checked, and the output says so: it is what the medium\n" +
+			"claims to be. Contents are never read; \"airlift verify\" does.",
+		Flags:  slices.Concat(trustFlags(), []cli.Flag{formatFlag()}),
+		Action: inspect,
+	}
+}
+
+// overview is what inspect prints as JSON.
+type overview struct {
+	Content    string            `json:"content"`  // id
+	Verified   bool              `json:"verified"` // a trusted key's signature fits
+	Signers    []string          `json:"signers"`
+	Unchecked  []string          `json:"uncheckedSigners"`
+	Complete   bool              `json:"complete"`
+	Incomplete []string          `json:"incomplete,omitempty"` // why not
+	Tool       string            `json:"tool"`
+	Releases   []releaseOverview `json:"releases"`
+	Streams    []streamOverview  `json:"imagestreams"`
+	Images     []bundle.Image    `json:"images"`
+	Missing    []bundle.Missing  `json:"missing"`
+	Size       int64             `json:"size"` // of the archive, bytes
+	Volumes    []volumeOverview  `json:"volumes"`
+}
+
+type releaseOverview struct {
+	Version      string `json:"version"`
+	Architecture string `json:"architecture"`
+	Image        string `json:"image"`
+	Components   int    `json:"components"`
+}
+
+type streamOverview struct {
+	Name    string `json:"name"`
+	Samples bool   `json:"samples"`
+	Tags    int    `json:"tags"`
+	Missing int    `json:"missing"`
+}
+
+type volumeOverview struct {
+	bundle.Volume
+	Present bool `json:"present"`
+}
+
+func inspect(c *cli.Context) error {
+	asJSON, err := wantsJSON(c)
+	if err != nil {
+		return err
+	}
+	if !c.Args().Present() {
+		return usagef("no directory is given")
+	}
+	b, err := openToLook(c)
+	if err != nil {
+		return err
+	}
+	o, err := overviewOf(b)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		e := json.NewEncoder(c.App.Writer)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", " ")
+		return e.Encode(o)
+	}
+	return o.print(c.App.Writer)
+}
+
+// openToLook opens with the keys that are given; without any it opens whatever
+// is there.
+func openToLook(c *cli.Context) (*bundle.Bundle, error) {
+	keys, err := openPublicKeys(c.StringSlice("trusted-key"))
+	if err != nil {
+		return nil, err
+	}
+	return bundle.Open(c.Args().Slice(), bundle.Trust{
+		Keys: keys, AllowUnsigned: c.Bool("allow-unsigned"), Unverified: len(keys) == 0 && !c.Bool("allow-unsigned"),
+	})
+}
+
+func overviewOf(b *bundle.Bundle) (*overview, error) {
+	findings, err := b.Quick()
+	if err != nil {
+		return nil, err
+	}
+	inv := b.Inventory
+	o := &overview{
+		Content: string(inv.ContentID()), Verified: len(b.Signers) > 0, Complete: len(findings) == 0, Tool: inv.About.Tool,
+		Signers: append([]string{}, b.Signers...), Unchecked: append([]string{}, b.Unchecked...),
+		Releases: []releaseOverview{}, Streams: []streamOverview{}, Images: inv.Content.Images,
+		Missing: append([]bundle.Missing{}, inv.Content.Missing...), Size: inv.Storage.Size,
+	}
+	for _, f := range findings {
+		o.Incomplete = append(o.Incomplete, f.Error())
+	}
+	for _, r := range inv.Content.Releases {
+		o.Releases = append(o.Releases, releaseOverview{r.Version, r.Architecture, r.Image, len(r.Components)})
+	}
+	o.addStreams(inv.Content)
+	absent := b.Absent()
+	for _, v := range inv.Storage.Volumes {
+		o.Volumes = append(o.Volumes, volumeOverview{v, !slices.Contains(absent, v.Name)})
+	}
+	return o, nil
+}
+
+func (o *overview) addStreams(c bundle.Content) {
+	missing := map[string]bool{}
+	for _, m := range c.Missing {
+		missing[m.Reference] = true
+	}
+	for _, s := range c.Streams {
+		one := streamOverview{Name: s.Name, Samples: s.Samples, Tags: len(s.Tags)}
+		for _, t := range s.Tags {
+			if missing[t.Image] {
+				one.Missing++
+			}
+		}
+		o.Streams = append(o.Streams, one)
+	}
+}
+
+func (o *overview) print(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "content\t%s\n", o.Content)
+	fmt.Fprintf(t, "trust\t%s\n", o.trust())
+	state := "complete (contents not read)"
+	if !o.Complete {
+		state = "unfinished or damaged"
+	}
+	fmt.Fprintf(t, "state\t%s\n", state)
+	for _, why := range o.Incomplete {
+		fmt.Fprintf(t, "\t%s\n", printable(why))
+	}
+	fmt.Fprintf(t, "written by\t%s\n", printable(o.Tool))
+	for _, r := range o.Releases {
+		fmt.Fprintf(t, "release\t%s %s, %s, %s\n", r.Version, r.Architecture, count(r.Components, "component"), r.Image)
+	}
+	for _, s := range o.Streams {
+		fmt.Fprintf(t, "imagestream\t%s\n", s.line())
+	}
+	for _, i := range o.Images {
+		fmt.Fprintf(t, "image\t%s  %s\n", printable(i.Reference), i.Digest)
+	}
+	for _, m := range o.Missing {
+		fmt.Fprintf(t, "missing\t%s\n", printable(m.String()))
+	}
+	fmt.Fprintf(t, "archive\t%d bytes (%s)\n", o.Size, humanize.IBytes(uint64(o.Size)))
+	for _, v := range o.Volumes {
+		fmt.Fprintf(t, "volume\t%s  %d bytes%s\n", v.Name, v.Size, map[bool]string{false: ", not given"}[v.Present])
+	}
+	return t.Flush()
+}
+
+func (s streamOverview) line() string {
+	line := fmt.Sprintf("%s, %s", s.Name, count(s.Tags, "tag"))
+	if s.Missing > 0 {
+		line += fmt.Sprintf(", %d missing", s.Missing)
+	}
+	return line
+}
+
+func (o *overview) trust() string {
+	unchecked := strings.Join(o.Unchecked, ", ")
+	switch {
+	case o.Verified && unchecked != "":
+		return "signed by " + strings.Join(o.Signers, ", ") + "; not checked: " + unchecked
+	case o.Verified:
+		return "signed by " + strings.Join(o.Signers, ", ")
+	case unchecked != "":
+		return "NOT VERIFIED: says it is signed by " + unchecked + " (--trusted-key NAME.pub checks that)"
+	}
+	return "NOT VERIFIED: nobody signed it"
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"airlift/bundle"
+)
+
+func verifyCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "verify",
+		Usage:     "check a bundle: signatures, inventory, every byte",
+		ArgsUsage: "DIR…",
+		Description: "Reads only, from one directory or one for each medium. Reports all damage: volume, offset\n" +
+			"and length of what is damaged, and the images that need it.",
+		Flags: slices.Concat(trustFlags(), []cli.Flag{
+			&cli.BoolFlag{Name: "quick", Usage: "check signatures, names and sizes only"},
+			&cli.BoolFlag{Name: "sums", Usage: "also hold whole volumes against SHA256SUMS, as sha256sum -c does"},
+			formatFlag(), quietFlag(),
+		}),
+		Action: verifyBundle,
+	}
+}
+
+func verifyBundle(c *cli.Context) error {
+	asJSON, err := wantsJSON(c)
+	if err != nil {
+		return err
+	}
+	b, err := openBundle(c, c.Args().Slice())
+	if err != nil {
+		return err
+	}
+	findings, err := check(c, b)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return errors.Join(printFindings(c.App.Writer, findings), bundle.Verdict(findings))
+	}
+	if len(findings) > 0 {
+		return bundle.Verdict(findings)
+	}
+	return printVerified(c, b)
+}
+
+func check(c *cli.Context, b *bundle.Bundle) ([]bundle.Finding, error) {
+	if c.Bool("quick") {
+		return b.Quick()
+	}
+	shown := newProgress(c)
+	defer shown.close()
+	return b.Check(c.Context, bundle.CheckOptions{Sums: c.Bool("sums"), Progress: shown.event})
+}
+
+func printFindings(w io.Writer, findings []bundle.Finding) error {
+	if findings == nil {
+		findings = []bundle.Finding{}
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", " ")
+	return e.Encode(map[string]any{"findings": findings})
+}
+
+func printVerified(c *cli.Context, b *bundle.Bundle) error {
+	signed := "signed by nobody"
+	if len(b.Signers) > 0 {
+		signed = "signed by " + strings.Join(b.Signers, ", ")
+	}
+	if len(b.Unchecked) > 0 {
+		signed += " (not checked: " + strings.Join(b.Unchecked, ", ") + ")"
+	}
+	what := "every byte is as it should be"
+	if c.Bool("quick") {
+		what = "signatures, names and sizes are as they should be; contents were not read"
+	}
+	_, err := fmt.Fprintf(c.App.Writer, "%s\n%s\ncontent %s\n", what, signed, b.Inventory.ContentID())
+	return err
+}

@@ -1,0 +1,98 @@
+package manifest
+
+import (
+	"encoding/binary"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func FuzzParseImageReferences(f *testing.F) {
+	f.Add([]byte(references(referenceTag("cli", "DockerImage", "quay.io/a/b@sha256:"+hex64))))
+	f.Add([]byte(references(referenceTag("cli", "DockerImage", "quay.io/a/b:1@sha256:"+hex64))))
+	f.Add([]byte(`{"kind":"ImageStream","apiVersion":"image.openshift.io/v1","metadata":null,"spec":{"tags":[null]}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		release, err := ParseImageReferences(data)
+		if err != nil {
+			return
+		}
+		names := map[string]bool{}
+		for _, c := range release.Components {
+			name, digest, _ := strings.Cut(c.Image, "@sha256:")
+			if name == "" || len(digest) != 64 || names[c.Name] {
+				t.Fatalf("accepted %+v", c)
+			}
+			names[c.Name] = true
+		}
+		if len(names) == 0 {
+			t.Fatal("accepted a release without components")
+		}
+	})
+}
+
+func FuzzParseImageStreams(f *testing.F) {
+	f.Add(asJSON(f, listObject(streamObject("ruby", managedLabels, "1", "quay.io/a/ruby:1"), streamObject("cli", nil))))
+	f.Add(asYAML(f, streamObject("ruby", managedLabels, "1", "quay.io/a/ruby:1")))
+	f.Add([]byte("kind: ConfigMap\nmetadata: {name: imagestreamtag-to-image}\ndata: {ruby_1: quay.io/a/ruby}\n---\nkind: List\nitems: [null]\n"))
+	f.Add([]byte("kind: Deployment"))
+	f.Add([]byte(utf16Text("kind: List\n...\n--- x", binary.LittleEndian)))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := ParseImageStreams(data)
+		if err != nil {
+			return
+		}
+		skipped := SkippedStreams(got.Streams, func(string, Tag) bool { return false })
+		if diff := cmp.Diff(streamNames(got.Streams, true), skipped); diff != "" {
+			t.Fatalf("streams are not sorted or not unique:\n%s", diff)
+		}
+		items := []object{}
+		for _, s := range slices.Backward(got.Streams) {
+			items = append(items, streamOf(s))
+		}
+		again, err := ParseImageStreams(asYAML(t, listObject(items...)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(got.Streams, again.Streams); diff != "" {
+			t.Fatalf("written and read again:\n%s", diff)
+		}
+	})
+}
+
+func streamOf(s ImageStream) object {
+	var labels object
+	if s.Managed {
+		labels = managedLabels
+	}
+	pairs := []string{}
+	for _, tag := range s.Tags {
+		pairs = append(pairs, tag.Name, tag.From)
+	}
+	return streamObject(s.Name, labels, pairs...)
+}
+
+func FuzzParseMirrorSet(f *testing.F) {
+	f.Add(readFile(f, "../testdata/idms/oc.yaml"))
+	f.Add(readFile(f, "testdata/idms-documents-same-source.yaml"))
+	f.Add(readFile(f, "testdata/itms.yaml"))
+	f.Add([]byte("apiVersion: config.openshift.io/v1\nkind: ImageTagMirrorSet\nmetadata: {name: a}\nspec: {imageTagMirrors: [{source: '1:30', mirrors: ['0x1', '~', 'on']}]}"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		set, err := ParseMirrorSet(data)
+		if err != nil || len(set.Mirrors) == 0 {
+			return
+		}
+		text, err := set.YAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := ParseMirrorSet(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(set, again); diff != "" {
+			t.Fatalf("written and read again:\n%s", diff)
+		}
+	})
+}

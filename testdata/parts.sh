@@ -1,0 +1,52 @@
+#!/bin/sh
+# Installs the Debian packages that the tests need, where they are absent. It
+# asks nothing, and leaves no registry running or enabled: the tests run their
+# own, each on a port of its own. Without root it only says what is missing.
+set -eu
+
+missing=
+need() { # PROGRAM PACKAGE
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need docker-registry docker-registry
+need skopeo skopeo
+need openssl openssl
+need tar tar
+need sha256sum coreutils
+[ -n "$missing" ] || exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+    echo "missing:$missing; run as root: apt-get install --no-install-recommends$missing" >&2
+    exit 0
+fi
+if ! command -v apt-get >/dev/null 2>&1; then
+    echo "missing:$missing; there is no apt-get here, install them by hand" >&2
+    exit 1
+fi
+
+# A policy that forbids maintainer scripts to start services, unless the system
+# has a policy already.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 1' HUP INT TERM
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -q
+# $missing is a list of words.
+# shellcheck disable=SC2086
+apt-get install -q -y --no-install-recommends $missing
+
+case "$missing " in
+*" docker-registry "*)
+    # Enabled by its package: not at the next start either.
+    if [ -d /run/systemd/system ]; then
+        systemctl disable --quiet --now docker-registry.service || true
+    else
+        update-rc.d docker-registry disable >/dev/null 2>&1 || true
+    fi
+    ;;
+esac
