@@ -3,25 +3,25 @@ module airlift
 go 1.26.0
 
 require (
-	github.com/cenkalti/backoff/v5 v5.0.3
-	github.com/creack/pty v1.1.24
-	github.com/dustin/go-humanize v1.1.0
-	github.com/google/go-cmp v0.7.0
-	github.com/google/go-containerregistry v0.22.1
-	github.com/klauspost/compress v1.20.3
-	github.com/opencontainers/go-digest v1.0.0
-	github.com/opencontainers/image-spec v1.1.1
-	github.com/rogpeppe/go-internal v1.16.0
-	github.com/schollz/progressbar/v3 v3.19.1
-	github.com/urfave/cli/v2 v2.27.7
-	github.com/youmark/pkcs8 v0.0.0-20240726163527-a2c0da244d78
-	go.podman.io/image/v5 v5.42.0
-	go.yaml.in/yaml/v2 v2.4.2
-	golang.org/x/crypto v0.58.0
-	golang.org/x/sync v0.24.0
-	golang.org/x/sys v0.49.0
-	golang.org/x/term v0.47.0
-	sigs.k8s.io/yaml v1.6.0
+	github.com/cenkalti/backoff/v5 v5.0.3 // waits between tries, honouring Retry-After and cancellation
+	github.com/creack/pty v1.1.24 // tests: a terminal to draw the progress bar on
+	github.com/dustin/go-humanize v1.1.0 // sizes for people, and sizes that people type
+	github.com/google/go-cmp v0.7.0 // tests: differences
+	github.com/google/go-containerregistry v0.22.1 // references, authentication and its transport
+	github.com/klauspost/compress v1.20.3 // gzip and zstd layers, to read files out of a payload
+	github.com/opencontainers/go-digest v1.0.0 // digests as the image-spec has them
+	github.com/opencontainers/image-spec v1.1.1 // descriptors, media types and the layout
+	github.com/rogpeppe/go-internal v1.16.0 // tests: scripts of commands (testscript)
+	github.com/schollz/progressbar/v3 v3.19.1 // the progress bar
+	github.com/urfave/cli/v2 v2.27.7 // the command line
+	github.com/youmark/pkcs8 v0.0.0-20240726163527-a2c0da244d78 // signing keys behind a passphrase
+	go.podman.io/image/v5 v5.42.0 // credentials, looked up as podman does
+	go.yaml.in/yaml/v2 v2.4.2 // splits YAML documents, which sigs.k8s.io/yaml cannot; part of that anyway
+	golang.org/x/crypto v0.58.0 // tests: bcrypt for a registry with users
+	golang.org/x/sync v0.24.0 // errgroup
+	golang.org/x/sys v0.49.0 // free space of a medium
+	golang.org/x/term v0.47.0 // is it a terminal; passphrases without echo
+	sigs.k8s.io/yaml v1.6.0 // YAML as Kubernetes reads and writes it
 )
 
 require (

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -34,7 +35,7 @@ func talk(t *testing.T, dir string, args ...string) *conversation {
 	return &conversation{T: t, cmd: cmd, terminal: terminal}
 }
 
-// answer waits for a prompt and types after it.
+// answer waits for a prompt and types after it, once what is typed is hidden.
 func (c *conversation) answer(prompt, typed string) {
 	c.Helper()
 	buffer := make([]byte, 1024)
@@ -45,9 +46,21 @@ func (c *conversation) answer(prompt, typed string) {
 		}
 		c.shown += string(buffer[:n])
 	}
+	for c.echoes() {
+		runtime.Gosched()
+	}
 	if _, err := c.terminal.WriteString(typed); err != nil {
 		c.Fatal(err)
 	}
+}
+
+// echoes says whether what is typed would be shown.
+func (c *conversation) echoes() bool {
+	state, err := unix.IoctlGetTermios(int(c.terminal.Fd()), unix.TCGETS)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return state.Lflag&unix.ECHO != 0
 }
 
 // end waits for the end and gives the exit code.
@@ -101,9 +114,8 @@ func TestInterruptedPrompt(t *testing.T) {
 		t.Errorf("code %d, shown %q", code, c.shown)
 	}
 	expectEmpty(t, dir)
-	state, err := unix.IoctlGetTermios(int(c.terminal.Fd()), unix.TCGETS)
-	if err != nil || state.Lflag&unix.ECHO == 0 {
-		t.Errorf("the terminal does not echo: %v", err)
+	if !c.echoes() {
+		t.Error("the terminal does not echo")
 	}
 }
 

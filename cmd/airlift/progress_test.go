@@ -108,7 +108,6 @@ func drawn(t *testing.T, draw func(p *progress)) string {
 }
 
 func TestBar(t *testing.T) {
-	before := runtime.NumGoroutine()
 	text := drawn(t, func(p *progress) {
 		p.event(fetched(1_000_000_000, 3_000_000_000))
 		p.event(fetched(2_000_000_000, 3_000_000_000))
@@ -142,8 +141,9 @@ func TestBar(t *testing.T) {
 	if t.Failed() {
 		t.Logf("%q", text)
 	}
-	if after := runtime.NumGoroutine(); after > before {
-		t.Errorf("%d goroutines are left", after-before)
+	stacks := make([]byte, 1<<20)
+	if stacks = stacks[:runtime.Stack(stacks, true)]; bytes.Contains(stacks, []byte("progressbar.New")) {
+		t.Errorf("the bar left a goroutine:\n%s", stacks)
 	}
 }
 

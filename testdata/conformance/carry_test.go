@@ -187,6 +187,35 @@ func (f *far) cluster(t *testing.T) *Cluster {
 	return c
 }
 
+// installing is the cluster while it is being installed: the installer makes an
+// ImageDigestMirrorSet of imageDigestSources.
+func (f *far) installing(t *testing.T) *Cluster {
+	t.Helper()
+	var fragment struct {
+		Sources []struct {
+			Source  string   `json:"source"`
+			Mirrors []string `json:"mirrors"`
+			Policy  string   `json:"sourcePolicy"`
+		} `json:"imageDigestSources"`
+	}
+	if err := yaml.UnmarshalStrict(f.object(t, bundle.InstallFile), &fragment); err != nil {
+		t.Fatal(err)
+	}
+	set := airlift.MirrorSet{Kind: airlift.DigestMirrorSet, Name: "image-digest-mirror"}
+	for _, s := range fragment.Sources {
+		set.Mirrors = append(set.Mirrors, airlift.Mirror{Source: s.Source, Mirrors: s.Mirrors, Policy: s.Policy})
+	}
+	text, err := set.YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewCluster(t.TempDir(), []string{f.Host}, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // expectPulls pulls everything as the cluster does.
 func expectPulls(t *testing.T, c *Cluster, wanted map[string]digest.Digest) {
 	t.Helper()
@@ -239,6 +268,7 @@ func TestClusterPullsWhatWasCarried(t *testing.T) {
 			expectPulls(t, c, n.images)
 			expectRelease(t, c, n.releases[0])
 			expectReferrer(t, c, n)
+			expectRelease(t, f.installing(t), n.releases[0])
 		})
 	}
 }

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +40,35 @@ func TestWrittenMirrorSets(t *testing.T) {
 		}
 		if err := schemas(t).Check(text); err != nil {
 			t.Errorf("%s: %v\n%s", kind, err, text)
+		}
+	}
+}
+
+// TestExampleOfOc reads an object of oc's own tests and writes it again.
+func TestExampleOfOc(t *testing.T) {
+	example, err := os.ReadFile("../idms/oc.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := manifest.ParseMirrorSet(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := set.YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, object := range [][]byte{example, text} {
+		if err := schemas(t).Check(object); err != nil {
+			t.Errorf("%v\n%s", err, object)
+		}
+		cluster, err := NewCluster(t.TempDir(), nil, object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		places, err := cluster.Places("quay.io/openshift-release-dev/ocp-v4.0-art-dev" + someDigest)
+		if err != nil || len(places) != 3 || places[1].Reference != "localhost:5000/target/release"+someDigest {
+			t.Errorf("%v, %v", places, err)
 		}
 	}
 }

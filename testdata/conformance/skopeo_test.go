@@ -48,10 +48,10 @@ func newGap(t *testing.T) *gap {
 func (g *gap) skopeo(t *testing.T, conf string, args ...string) (stdout []byte, err error) {
 	t.Helper()
 	home := t.TempDir()
+	args = append([]string{"--registries-conf", conf}, args...)
 	cmd := exec.CommandContext(t.Context(), ocitest.Program(t, "skopeo"), args...)
 	cmd.Env = []string{
 		"PATH=/usr/bin:/bin", "HOME=" + home, "XDG_RUNTIME_DIR=" + home, "TMPDIR=" + home,
-		"CONTAINERS_REGISTRIES_CONF=" + conf,
 		"HTTPS_PROXY=http://" + g.addr, "HTTP_PROXY=http://" + g.addr,
 	}
 	var stderr bytes.Buffer
