@@ -38,17 +38,17 @@ func entrySize(n int64) int64  { return block + roundUp(n) }
 // Layout is where every byte of an archive stands: a pure function of the
 // content and the size of volumes.
 type Layout struct {
-	Entries []Entry // in archive order
-	Size    int64   // of the whole archive with its end, bytes
-	cuts    []int64 // where each volume begins; the first is 0
-	head    int     // entries before the first layer
-	byHex   map[digest.Digest]int
+	Entries  []Entry // in archive order
+	Size     int64   // of the whole archive with its end, bytes
+	cuts     []int64 // where each volume begins; the first is 0
+	head     int     // entries before the first layer
+	byDigest map[digest.Digest]int
 }
 
 // newLayout places oci-layout, index.json, all nodes, configs, then layers.
 // One digest stands once. With volumeSize 0 there is one volume.
 func newLayout(c *Content, volumeSize int64) (*Layout, error) {
-	l := &Layout{byHex: make(map[digest.Digest]int, len(c.Nodes)+len(c.Blobs))}
+	l := &Layout{byDigest: make(map[digest.Digest]int, len(c.Nodes)+len(c.Blobs))}
 	l.addInline(ocispec.ImageLayoutFile, []byte(`{"imageLayoutVersion":"`+ocispec.ImageLayoutVersion+`"}`))
 	index, err := indexJSON(c)
 	if err != nil {
@@ -79,10 +79,10 @@ func (l *Layout) addInline(name string, contents []byte) {
 }
 
 func (l *Layout) addBlob(d digest.Digest, size int64) {
-	if _, there := l.byHex[d]; there {
+	if _, there := l.byDigest[d]; there {
 		return
 	}
-	l.byHex[d] = len(l.Entries)
+	l.byDigest[d] = len(l.Entries)
 	l.add(Entry{Name: "blobs/sha256/" + d.Encoded(), Digest: d, Size: size})
 }
 
@@ -94,7 +94,7 @@ func (l *Layout) add(e Entry) {
 
 // Find gives the entry of a node or blob.
 func (l *Layout) Find(d digest.Digest) (Entry, bool) {
-	i, there := l.byHex[d]
+	i, there := l.byDigest[d]
 	if !there {
 		return Entry{}, false
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"slices"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -29,16 +31,25 @@ type pusher struct {
 // time bring the blob anywhere: the others find it there.
 type pushedBlob struct {
 	sync.Mutex
-	repositories map[string]bool
+	repositories map[string]arrival
 	first        string // a repository to mount it from
 	damaged      error  // it cannot come from the volumes
 	counted      bool
 }
 
+// arrival is how a blob came to be in a repository.
+type arrival int
+
+const (
+	_        arrival = iota // not known to be there
+	wasThere                // as the registry says
+	wasSent                 // by this run
+)
+
 func newPusher(im *importing) *pusher {
 	p := &pusher{im: im, blobs: map[digest.Digest]*pushedBlob{}}
 	for _, b := range im.bundle.Inventory.Content.Blobs {
-		p.blobs[b.Digest] = &pushedBlob{repositories: map[string]bool{}}
+		p.blobs[b.Digest] = &pushedBlob{repositories: map[string]arrival{}}
 		p.total += b.Size
 	}
 	return p
@@ -60,9 +71,28 @@ func (p *pusher) present(ctx context.Context, image placed) (bool, error) {
 	return true, nil
 }
 
-// image pushes an image to all its repositories and tags it there: blobs first,
-// children before parents, tags last of all.
+// image pushes an image to all its repositories and tags it there. What a
+// registry refuses for something that it said to have is pushed once more,
+// whatever it says: collectors and caches are not always of one mind.
 func (p *pusher) image(ctx context.Context, image placed) error {
+	err := p.attempt(ctx, image, false)
+	if isUnknown(err) {
+		err = p.attempt(ctx, image, true)
+	}
+	return err
+}
+
+// isUnknown says whether a registry refused a manifest because of something in
+// it that it does not have (distribution spec, MANIFEST_BLOB_UNKNOWN and kin).
+func isUnknown(err error) bool {
+	var answer *oci.StatusError
+	return errors.As(err, &answer) && answer.Method == http.MethodPut &&
+		slices.Contains([]string{"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"}, answer.Code)
+}
+
+// attempt pushes an image: blobs first, children before parents, tags last of
+// all. With again, blobs are uploaded whatever the registry says to have.
+func (p *pusher) attempt(ctx context.Context, image placed, again bool) error {
 	var tags []oci.Reference
 	done := map[string]bool{}
 	for _, d := range image.names {
@@ -72,7 +102,7 @@ func (p *pusher) image(ctx context.Context, image placed) error {
 			continue
 		}
 		done[to.Name()] = true
-		if err := p.below(ctx, to, image.Digest); err != nil {
+		if err := p.below(ctx, to, image.Digest, again); err != nil {
 			return err
 		}
 	}
@@ -86,12 +116,12 @@ func (p *pusher) image(ctx context.Context, image placed) error {
 }
 
 // below pushes all that a node needs into a repository, and its children.
-func (p *pusher) below(ctx context.Context, to oci.Reference, root digest.Digest) error {
+func (p *pusher) below(ctx context.Context, to oci.Reference, root digest.Digest, again bool) error {
 	var nodes []Node
 	p.im.nodes.walk(root, func(n Node) { nodes = append(nodes, n) })
 	for _, n := range nodes {
 		for _, b := range n.blobs() {
-			if err := p.blob(ctx, to, b); err != nil {
+			if err := p.blob(ctx, to, b, again); err != nil {
 				return err
 			}
 		}
@@ -106,17 +136,19 @@ func (p *pusher) below(ctx context.Context, to oci.Reference, root digest.Digest
 }
 
 // blob brings a blob into a repository: it is there, or is mounted, or uploaded.
-func (p *pusher) blob(ctx context.Context, to oci.Reference, d digest.Digest) error {
+func (p *pusher) blob(ctx context.Context, to oci.Reference, d digest.Digest, again bool) error {
 	b := p.blobs[d]
 	b.Lock()
 	defer b.Unlock()
-	if b.repositories[to.Repository] {
+	how := b.repositories[to.Repository]
+	if how == wasSent || how == wasThere && !again {
 		return nil
 	}
-	if err := p.bring(ctx, to, d, b); err != nil {
+	how, err := p.bring(ctx, to, d, b.first, again)
+	if err != nil {
 		return err
 	}
-	b.repositories[to.Repository] = true
+	b.repositories[to.Repository] = how
 	if b.first == "" {
 		b.first = to.Repository
 	}
@@ -124,18 +156,17 @@ func (p *pusher) blob(ctx context.Context, to oci.Reference, d digest.Digest) er
 	return nil
 }
 
-func (p *pusher) bring(ctx context.Context, to oci.Reference, d digest.Digest, b *pushedBlob) error {
-	there, err := p.im.client.HasBlob(ctx, to, d)
-	if err != nil || there {
-		return err
-	}
-	if b.first != "" {
-		mounted, err := p.im.client.Mount(ctx, to, d, b.first)
-		if err != nil || mounted {
-			return err
+func (p *pusher) bring(ctx context.Context, to oci.Reference, d digest.Digest, first string, again bool) (arrival, error) {
+	if !again {
+		found, err := p.im.client.HasBlob(ctx, to, d)
+		if err == nil && !found && first != "" {
+			found, err = p.im.client.Mount(ctx, to, d, first)
+		}
+		if err != nil || found {
+			return wasThere, err
 		}
 	}
-	return p.upload(ctx, to, d)
+	return wasSent, p.upload(ctx, to, d)
 }
 
 // upload sends a blob from the volumes. Bytes that are not those of the digest
