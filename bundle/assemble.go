@@ -19,7 +19,7 @@ func (p *planner) content() (*Content, error) {
 	if err := p.vitalMissing(); err != nil {
 		return nil, err
 	}
-	a := assembler{planner: p, placed: map[digest.Digest]bool{}, blobs: map[digest.Digest]Blob{}}
+	a := assembler{planner: p, content: Content{read: map[digest.Digest][]byte{}}, placed: map[digest.Digest]bool{}, blobs: map[digest.Digest]Blob{}}
 	for _, ref := range slices.Sorted(maps.Keys(p.images)) {
 		a.content.Images = append(a.content.Images, Image{Reference: ref, Digest: p.images[ref]})
 		if err := a.node(p.images[ref]); err != nil {
@@ -100,6 +100,7 @@ func (a *assembler) node(d digest.Digest) error {
 		}
 	}
 	a.content.Nodes = append(a.content.Nodes, describe(n))
+	a.content.read[d] = n.Raw
 	if n.Config != nil {
 		if err := a.blob(*n.Config, RoleConfig); err != nil {
 			return err

@@ -18,11 +18,12 @@ import (
 // of the images that need it, in their order.
 type sources struct {
 	client *oci.Client
+	read   map[digest.Digest][]byte   // nodes that need not be fetched
 	users  map[digest.Digest][]string // references of images
 }
 
 func newSources(client *oci.Client, c *Content) *sources {
-	return &sources{client, c.users()}
+	return &sources{client, c.read, c.users()}
 }
 
 // users gives, for each node and blob, the references of the images that need it.
@@ -92,6 +93,9 @@ func (s *sources) repositories(d digest.Digest) []oci.Reference {
 
 // node fetches one node and holds it against what the inventory says of it.
 func (s *sources) node(ctx context.Context, want Node) ([]byte, error) {
+	if raw, read := s.read[want.Digest]; read {
+		return raw, nil
+	}
 	var failed error
 	for _, repo := range s.repositories(want.Digest) {
 		got, err := s.client.Node(ctx, repo)

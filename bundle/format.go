@@ -1,6 +1,9 @@
 package bundle
 
-import "fmt"
+import (
+	"fmt"
+	"regexp"
+)
 
 // What a bundle says of its own form. A reader refuses what it does not know.
 const (
@@ -15,7 +18,7 @@ const (
 	InventoryFile  = "bundle.json"
 	SumsFile       = "SHA256SUMS"
 	CheckpointFile = "bundle.checkpoint" // there only while an export is unfinished
-	VolumeFile     = "bundle.tar"        // only volumes begin with this
+	VolumeFile     = "bundle.tar"        // with .001 and so on, if there are several
 	signatureEnd   = ".sig"
 )
 
@@ -39,6 +42,12 @@ func volumeName(i, n int) string {
 	}
 	return fmt.Sprintf("%s.%03d", VolumeFile, i+1)
 }
+
+var volumePattern = regexp.MustCompile(`^bundle\.tar(\.[0-9]{3})?$`)
+
+// isVolumeName says whether a file could be a volume of some bundle. A sidecar
+// that somebody put beside it (bundle.tar.md5) is not.
+func isVolumeName(name string) bool { return volumePattern.MatchString(name) }
 
 // signatureFile is the name of the signature that key id made over a file.
 func signatureFile(file, id string) string { return file + "." + id + signatureEnd }

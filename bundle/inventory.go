@@ -36,6 +36,9 @@ type Content struct {
 	Nodes           []Node    `json:"nodes"`             // children before their parents
 	Blobs           []Blob    `json:"blobs"`             // configs, then layers, in order of first use
 	Missing         []Missing `json:"missing,omitempty"` // what the sources did not have
+
+	// read holds the nodes that planning read, so that they are fetched once.
+	read map[digest.Digest][]byte
 }
 
 // Release is an OpenShift release: its payload image and all components.

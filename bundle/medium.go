@@ -65,7 +65,7 @@ func (m medium) bundleFiles() ([]string, error) {
 }
 
 func isBundleName(name string) bool {
-	return name == ReadmeFile || name == InventoryFile || name == SumsFile || strings.HasPrefix(name, VolumeFile) ||
+	return name == ReadmeFile || name == InventoryFile || name == SumsFile || isVolumeName(name) ||
 		strings.HasSuffix(name, signatureEnd) && (strings.HasPrefix(name, InventoryFile+".") || strings.HasPrefix(name, SumsFile+"."))
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
@@ -50,8 +51,8 @@ func (m Missing) String() string {
 // nodes to blobs with their sizes. It is the only place that resolves, so tags
 // that move later change nothing. What the sources answer not to have is listed
 // in the content; a release component that they do not have is an error
-// (*MissingError), as is whatever they refuse. Every failure is reported, not the
-// first.
+// (*MissingError), as is whatever they refuse. Failures are reported together, not
+// the first alone.
 func Plan(ctx context.Context, client *oci.Client, r Request) (*Content, error) {
 	p := &planner{
 		client: client, progress: r.Progress, jobs: jobs(r.Jobs), nodes: map[digest.Digest]oci.Node{}, asked: map[string]*asking{},
@@ -131,7 +132,20 @@ func (p *planner) resolve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(p.failed...)
+	return joinSome(p.failed, maxFailures)
+}
+
+// maxFailures is how many failures to resolve are reported one by one: an
+// unreachable registry fails for every image in the same way.
+const maxFailures = 20
+
+// joinSome joins errors, sorted by their text, and counts those beyond n.
+func joinSome(errs []error, n int) error {
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	if len(errs) > n {
+		errs = append(errs[:n:n], fmt.Errorf("and %d more images could not be resolved", len(errs)-n))
+	}
+	return errors.Join(errs...)
 }
 
 func (p *planner) report(total int) {

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"airlift/verify"
 )
@@ -47,7 +46,7 @@ func (b *Bundle) strays(dir string) ([]Finding, error) {
 	}
 	var found []Finding
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), VolumeFile) && !expected[e.Name()] {
+		if isVolumeName(e.Name()) && !expected[e.Name()] {
 			found = append(found, Finding{File: filepath.Join(dir, e.Name()), Element: "volume", kind: ErrDamaged,
 				Problem: "this bundle has no such volume: it is another's, or was renamed"})
 		}
