@@ -55,18 +55,19 @@ type check struct {
 	users   map[digest.Digest][]string
 	options CheckOptions
 
+	done *tally
+
 	mu    sync.Mutex
 	found []Finding
-	done  int64
-	total int64
 }
 
 func (c *check) run(ctx context.Context) error {
-	sets := c.bundle.copies()
+	total := int64(0)
 	for _, v := range c.bundle.volumes {
-		c.total += c.bundle.Inventory.Storage.Volumes[v.index].Size
+		total += c.bundle.Inventory.Storage.Volumes[v.index].Size
 	}
-	for _, volumes := range sets {
+	c.done = c.options.Progress.begin("verify", "bytes", total)
+	for _, volumes := range c.bundle.copies() {
 		if err := c.archive(ctx, volumes); err != nil {
 			return err
 		}
@@ -136,6 +137,7 @@ func (c *check) header(v *volumeSet, e Entry) error {
 	}
 	got := make([]byte, block)
 	err := v.read(got, e.Offset)
+	c.done.add(block)
 	if want := e.header(); err == nil && !bytes.Equal(got, want[:]) {
 		err = errors.New("not the header that belongs here")
 	}
@@ -149,7 +151,7 @@ func (c *check) contents(ctx context.Context, v *volumeSet, e Entry) error {
 		return ctx.Err()
 	}
 	sum := sha256.New()
-	_, err := io.Copy(sum, &countingReader{&contextReader{ctx, v.section(e.data(), e.Size)}, c.add})
+	_, err := io.Copy(sum, &countingReader{&contextReader{ctx, v.section(e.data(), e.Size)}, c.done.add})
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -169,6 +171,7 @@ func (c *check) zeros(v *volumeSet, element string, offset, length int64, e Entr
 	}
 	got := make([]byte, length)
 	err := v.read(got, offset)
+	c.done.add(length)
 	if err == nil && !isZero(got) {
 		err = errors.New("not zeros")
 	}
@@ -188,15 +191,6 @@ func (c *check) verdict(v *volumeSet, element string, offset, length int64, e En
 		Digest: e.Digest, Problem: problem.Error(), Images: c.users[e.Digest], kind: ErrDamaged,
 	})
 	return nil
-}
-
-func (c *check) add(n int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.done += int64(n)
-	if c.options.Progress != nil {
-		c.options.Progress(Event{Phase: "verify", Unit: "bytes", Done: c.done, Total: c.total})
-	}
 }
 
 // sums holds whole volumes against the lines of SHA256SUMS, as sha256sum -c does.
@@ -245,11 +239,11 @@ func (c *check) sum(ctx context.Context, path string, want verify.Sum) error {
 // countingReader tells how many bytes go by.
 type countingReader struct {
 	r     io.Reader
-	count func(int)
+	count func(int64)
 }
 
 func (r *countingReader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
-	r.count(n)
+	r.count(int64(n))
 	return n, err
 }

@@ -1,5 +1,7 @@
 package bundle
 
+import "sync"
+
 // Event is one fact about work under way. The package reports, the caller draws.
 type Event struct {
 	Phase string // what is being done: "plan", "fetch", "verify", "push"
@@ -9,6 +11,31 @@ type Event struct {
 	Note  string // a line worth showing by itself, else ""
 }
 
-// Progress takes events, from one goroutine at a time. It must not block for
-// long: the work waits for it.
+// Progress takes events, from one goroutine at a time. The first event of a
+// phase comes before its work, with what was done by an earlier run. It must not
+// block for long: the work waits for it.
 type Progress func(Event)
+
+// tally counts one phase. Its methods may be called by several goroutines.
+type tally struct {
+	mu       sync.Mutex
+	event    Event
+	progress Progress
+}
+
+// begin announces a phase of total units.
+func (p Progress) begin(phase, unit string, total int64) *tally {
+	t := &tally{event: Event{Phase: phase, Unit: unit, Total: total}, progress: p}
+	t.add(0)
+	return t
+}
+
+// add counts n more units; fewer, if n is negative.
+func (t *tally) add(n int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.event.Done += n
+	if t.progress != nil {
+		t.progress(t.event)
+	}
+}

@@ -159,11 +159,7 @@ func (x *export) nodes(ctx context.Context) (map[digest.Digest][]byte, error) {
 
 // archive writes the volumes and gives their sums.
 func (x *export) archive(ctx context.Context, nodes map[digest.Digest][]byte) (_ []verify.Sum, err error) {
-	done := int64(0)
-	c, err := newCommitter(x.medium, x.layout, func(n int64) {
-		done += n
-		x.report(done)
-	})
+	c, err := newCommitter(x.medium, x.layout, x.options.Progress.begin("fetch", "bytes", x.layout.Size).add)
 	if err != nil {
 		return nil, err
 	}
@@ -177,12 +173,6 @@ func (x *export) archive(ctx context.Context, nodes map[digest.Digest][]byte) (_
 		}
 	}
 	return c.finish()
-}
-
-func (x *export) report(done int64) {
-	if x.options.Progress != nil {
-		x.options.Progress(Event{Phase: "fetch", Unit: "bytes", Done: done, Total: x.layout.Size})
-	}
 }
 
 // blobs are the entries that are fetched: all that is neither inline nor a node.

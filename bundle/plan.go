@@ -83,13 +83,12 @@ type planner struct {
 	stream   []ImageStream
 	complete bool
 
-	mu       sync.Mutex
-	resolved int
-	images   map[string]digest.Digest   // by reference
-	nodes    map[digest.Digest]oci.Node // found, wherever
-	asked    map[string]*asking         // by repository and digest
-	missing  map[string]Missing         // by reference and parent
-	failed   []error
+	mu      sync.Mutex
+	images  map[string]digest.Digest   // by reference
+	nodes   map[digest.Digest]oci.Node // found, wherever
+	asked   map[string]*asking         // by repository and digest
+	missing map[string]Missing         // by reference and parent
+	failed  []error
 }
 
 // asking is a node that is asked for once, however many images need it.
@@ -124,9 +123,10 @@ func (p *planner) resolve(ctx context.Context) error {
 		unique[ref.String()] = ref
 	}
 	refs := slices.Sorted(maps.Keys(unique))
+	done := p.progress.begin("plan", "images", int64(len(refs)))
 	err := forEach(ctx, p.jobs, len(refs), func(ctx context.Context, i int) error {
 		p.image(ctx, unique[refs[i]])
-		p.report(len(refs))
+		done.add(1)
 		return ctx.Err()
 	})
 	if err != nil {
@@ -146,15 +146,6 @@ func joinSome(errs []error, n int) error {
 		errs = append(errs[:n:n], fmt.Errorf("and %d more images could not be resolved", len(errs)-n))
 	}
 	return errors.Join(errs...)
-}
-
-func (p *planner) report(total int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.resolved++
-	if p.progress != nil {
-		p.progress(Event{Phase: "plan", Unit: "images", Done: int64(p.resolved), Total: int64(total)})
-	}
 }
 
 // image resolves one reference with all below it and all attached to it.

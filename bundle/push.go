@@ -21,20 +21,19 @@ import (
 type pusher struct {
 	im *importing
 
-	mu    sync.Mutex
 	blobs map[digest.Digest]*pushedBlob
-	bytes int64
-	total int64
+	done  *tally
 }
 
 // pushedBlob is where a blob is known to be. Its lock lets one goroutine at a
 // time bring the blob anywhere: the others find it there.
 type pushedBlob struct {
 	sync.Mutex
+	size         int64 // bytes
 	repositories map[string]arrival
 	first        string // a repository to mount it from
 	damaged      error  // it cannot come from the volumes
-	counted      bool
+	counted      sync.Once
 }
 
 // arrival is how a blob came to be in a repository.
@@ -48,10 +47,12 @@ const (
 
 func newPusher(im *importing) *pusher {
 	p := &pusher{im: im, blobs: map[digest.Digest]*pushedBlob{}}
+	total := int64(0)
 	for _, b := range im.bundle.Inventory.Content.Blobs {
-		p.blobs[b.Digest] = &pushedBlob{repositories: map[string]arrival{}}
-		p.total += b.Size
+		p.blobs[b.Digest] = &pushedBlob{size: b.Size, repositories: map[string]arrival{}}
+		total += b.Size
 	}
+	p.done = im.options.Progress.begin("push", "bytes", total)
 	return p
 }
 
@@ -193,16 +194,6 @@ func (p *pusher) upload(ctx context.Context, to oci.Reference, d digest.Digest) 
 
 // count reports a blob as done, once.
 func (p *pusher) count(d digest.Digest) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	b := p.blobs[d]
-	if b.counted {
-		return
-	}
-	b.counted = true
-	e, _ := p.im.bundle.Layout.Find(d)
-	p.bytes += e.Size
-	if p.im.options.Progress != nil {
-		p.im.options.Progress(Event{Phase: "push", Unit: "bytes", Done: p.bytes, Total: p.total})
-	}
+	b.counted.Do(func() { p.done.add(b.size) })
 }

@@ -142,7 +142,7 @@ func TestBar(t *testing.T) {
 		t.Logf("%q", text)
 	}
 	stacks := make([]byte, 1<<20)
-	if stacks = stacks[:runtime.Stack(stacks, true)]; bytes.Contains(stacks, []byte("progressbar.New")) {
+	if stacks = stacks[:runtime.Stack(stacks, true)]; bytes.Contains(stacks, []byte("schollz/progressbar")) {
 		t.Errorf("the bar left a goroutine:\n%s", stacks)
 	}
 }
