@@ -25,6 +25,7 @@ type committer struct {
 	sum     hash.Hash    // of the current volume so far
 	sums    []verify.Sum // of the finished volumes
 	written func(int64)  // told of every write's bytes
+	buffer  []byte       // between a source and the volume
 }
 
 // mark is a place to which a committer can go back.
@@ -35,7 +36,7 @@ type mark struct {
 }
 
 func newCommitter(m medium, l *Layout, written func(int64)) (*committer, error) {
-	c := &committer{medium: m, layout: l, written: written}
+	c := &committer{medium: m, layout: l, written: written, buffer: make([]byte, chunkSize)}
 	return c, c.begin(0)
 }
 
@@ -119,7 +120,7 @@ func (c *committer) entry(ctx context.Context, e Entry, contents io.Reader) erro
 		return err
 	}
 	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(c, sum), &contextReader{ctx, contents})
+	n, err := io.CopyBuffer(io.MultiWriter(c, sum), &contextReader{ctx, contents}, c.buffer)
 	switch {
 	case err != nil:
 		return errors.Join(err, c.back(m))

@@ -3,12 +3,9 @@ package main
 import (
 	"flag"
 	"os"
-	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
-
-	"airlift/oci/ocitest"
 )
 
 // update rewrites the golden text that scripts compare with.
@@ -18,16 +15,39 @@ var update = flag.Bool("update", false, "rewrite golden text in testdata/script"
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"airlift":  main,
+		"exits":    exits,
 		"stubborn": stubborn,
 	})
 }
 
 // TestScripts runs testdata/script/*.txtar, each in an empty directory, with
-// airlift among the programs and these commands:
+// airlift and exits among the programs and these commands:
 //
-//	registry NAME [tls|nosan] [USER:PASSWORD]
+//	registry NAME [tls|nosan|memory] [USER:PASSWORD]
 //		starts a registry and sets $NAME to its host, ${NAME}_CA to the file
 //		of its CA and ${NAME}_AUTH to an auth file for it.
+//	release NAME REGISTRY [VERSION] [multi] [signed]
+//		pushes a release, whose references say quay.io, to the registry with
+//		that host; sets $NAME to its reference by tag, ${NAME}_AT to the one
+//		by digest and ${NAME_COMPONENT} to those of its components.
+//	samples REGISTRY RELEASE FILE
+//		pushes images of image streams and writes the streams, with those of
+//		the release, into a file, as oc get is -o json does.
+//	image NAME REGISTRY REPOSITORY[:TAG] SHAPE
+//		pushes an image of one of the shapes, and sets $NAME to its digest.
+//	delete REGISTRY REPOSITORY DIGEST
+//		takes a manifest away again.
+//	holds REGISTRY
+//		prints what the registry holds: repository:tag and digest, a line each.
+//	proxy NAME REGISTRY [REQUESTS FAULT]…
+//		serves a registry through a proxy at $NAME, which does a fault to the
+//		requests, "METHOD /path", that a pattern matches.
+//	await NAME REQUESTS
+//		waits until a proxy has seen such a request.
+//	requests NAME
+//		prints the requests that a proxy has seen so far.
+//	signal INT|TERM
+//		sends the signal to the program in the background.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata/script",
@@ -35,42 +55,22 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
-			env.Values[testKey{}] = env.T()
+			env.Values[worldKey{}] = newWorld(env.T().(testing.TB))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"registry": registryCommand,
+			"registry": inWorld((*world).registry),
+			"release":  inWorld((*world).release),
+			"samples":  inWorld((*world).samples),
+			"image":    inWorld((*world).image),
+			"delete":   inWorld((*world).delete),
+			"holds":    inWorld((*world).holds),
+			"proxy":    inWorld((*world).proxy),
+			"await":    inWorld((*world).await),
+			"requests": inWorld((*world).requests),
+			"signal":   inWorld((*world).signal),
 		},
 	})
-}
-
-// testKey finds the testing.TB of a script, for what must end with it.
-type testKey struct{}
-
-func testOf(ts *testscript.TestScript) testing.TB {
-	return ts.Value(testKey{}).(testing.TB)
-}
-
-func registryCommand(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) == 0 {
-		ts.Fatalf("usage: registry NAME [tls|nosan] [USER:PASSWORD]")
-	}
-	var opts ocitest.RegistryOptions
-	for _, arg := range args[1:] {
-		user, password, isUser := strings.Cut(arg, ":")
-		switch {
-		case isUser:
-			opts.User, opts.Password = user, password
-		case arg == "tls" || arg == "nosan":
-			opts.TLS, opts.NoSAN = true, arg == "nosan"
-		default:
-			ts.Fatalf("registry: unknown word %s", arg)
-		}
-	}
-	started := ocitest.StartRegistryWith(testOf(ts), opts)
-	ts.Setenv(args[0], started.Host)
-	ts.Setenv(args[0]+"_CA", started.CAFile)
-	ts.Setenv(args[0]+"_AUTH", started.Authfile)
 }
 
 // withEnv sets a variable for a test, or takes it away.

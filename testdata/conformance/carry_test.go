@@ -318,7 +318,7 @@ func TestNextReleaseLeavesTheFirst(t *testing.T) {
 
 // TestSamples carries the samples of which the near registry has but some.
 func TestSamples(t *testing.T) {
-	samples := ocitest.ExampleSamples()
+	n, samples := newNear(t), ocitest.ExampleSamples()
 	for name, f := range map[string]*far{
 		"at the root":       newFar(t, ""),
 		"below a prefix":    newFar(t, "/mirror"),
@@ -326,7 +326,6 @@ func TestSamples(t *testing.T) {
 		"mapped":            newFar(t, "", "registry.redhat.io=redhat", "registry.access.redhat.com=access"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := newNear(t)
 			carrySamples(t, n, f, samples)
 			if got := expectSamples(t, n, f, samples); !slices.Equal(got, []string{"nodejs"}) {
 				t.Errorf("skipped are %q, of which only nodejs has a tag that is missing", got)

@@ -68,7 +68,7 @@ func (g *gap) skopeo(t *testing.T, conf string, args ...string) (stdout []byte, 
 func TestSkopeoPullsWithoutInternet(t *testing.T) {
 	n, f, g := newNear(t), newFar(t, "/mirror"), newGap(t)
 	release := n.releases[1]
-	const tagged = "quay.io/example/nested:v1"
+	const tagged = "quay.io/example/attested:v1"
 	carry(t, n, f, bundle.Request{
 		Releases: []oci.Reference{parse(t, release.Reference)},
 		Images:   []oci.Reference{parse(t, tagged)},
