@@ -2,127 +2,229 @@ package oci
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Blob opens a blob for reading. The reader gives exactly d.Size bytes or an
-// error, and goes on where a connection broke. It does not check the digest.
+// idleLimit is how long a reader may do other things before the connection
+// counts as left alone: if it is gone then, that is nobody's failure.
+const idleLimit = time.Second
+
+// errRange is an answer to a request for a range that does not fit it.
+var errRange = errors.New("the range is not the one that was asked for")
+
+// Blob opens a blob for reading: exactly d.Size bytes, or an error. That its
+// digest is d.Digest is NOT checked: the caller hashes what it reads.
+//
+// When the connection breaks or the registry answers that it is busy, the reader
+// goes back to the registry, to be sent to the storage anew, and asks for the
+// rest as a closed range. A registry that does not know ranges is read from the
+// start. Each byte is progress after which the tries count anew; a connection
+// that closed while the caller was not reading counts as none.
+//
+// An answer such as 404 comes from Blob itself. The reader ends with the
+// context; it must be closed.
 func (c *Client) Blob(ctx context.Context, r Reference, d ocispec.Descriptor) (io.ReadCloser, error) {
-	b := &blobReader{ctx: ctx, client: c, at: c.Locate(r), blob: d}
-	return b, b.open()
-}
-
-// blobReader reads one blob over as many connections as it takes.
-type blobReader struct {
-	ctx    context.Context
-	client *Client
-	at     Reference
-	blob   ocispec.Descriptor
-	body   io.ReadCloser
-	offset int64 // given so far
-	failed int   // connections that broke since the last byte
-}
-
-// open asks the registry for what is left, with a fresh redirect each time.
-func (b *blobReader) open() error {
-	body, err := retry(b.ctx, b.client, func() (io.ReadCloser, error) {
-		if b.offset == 0 {
-			return b.whole()
+	if err := checkDigest(d.Digest); err != nil {
+		return nil, fmt.Errorf("open blob: %w", err)
+	}
+	if d.Size < 0 || d.Size > MaxBlobSize {
+		return nil, fmt.Errorf("open blob %s: size %d is outside of 0…%d", d.Digest, d.Size, int64(MaxBlobSize))
+	}
+	b := &blob{ctx: ctx, client: c, from: c.Locate(r), d: d, attempts: c.attempts(), read: time.Now()}
+	for b.body == nil {
+		if err := b.open(); err != nil {
+			if err := b.attempts.next(ctx, err); err != nil {
+				return nil, err
+			}
 		}
-		return b.rest()
-	})
-	b.body = body
+	}
+	return b, nil
+}
+
+// blob reads one blob through as many connections as it takes.
+type blob struct {
+	ctx      context.Context
+	client   *Client
+	from     Reference
+	d        ocispec.Descriptor
+	attempts *attempts
+
+	body    io.ReadCloser // nil between two connections
+	skip    int64         // bytes of body that were read before
+	offset  int64         // bytes given to the caller
+	whole   bool          // ranges are of no use here
+	forgave bool          // a connection left alone was lost, and nothing read since
+	read    time.Time     // when the caller last got something
+	err     error         // the end: io.EOF, or what went wrong
+}
+
+func (b *blob) Read(p []byte) (int, error) {
+	if len(p) == 0 || b.err != nil {
+		return 0, b.err
+	}
+	idle := time.Since(b.read) >= idleLimit
+	n, err := b.next(p, idle)
+	b.read = time.Now()
+	if err != nil {
+		b.err = err
+		b.Close()
+	}
+	return n, err
+}
+
+// next reads the next bytes, from the connection at hand or from others.
+func (b *blob) next(p []byte, idle bool) (int, error) {
+	for {
+		n, err := b.try(p)
+		if n > 0 || err == nil || err == io.EOF {
+			return n, err
+		}
+		b.close()
+		if _, retryable := isRetryable(err); idle && retryable && !b.forgave && b.ctx.Err() == nil {
+			b.forgave = true
+			continue
+		}
+		if err := b.attempts.next(b.ctx, err); err != nil {
+			return 0, fmt.Errorf("read blob %s at byte %d of %d: %w", b.d.Digest, b.offset, b.d.Size, err)
+		}
+	}
+}
+
+// try reads once, having opened a connection if there is none. Having read
+// everything it makes sure that nothing follows.
+func (b *blob) try(p []byte) (int, error) {
+	left := b.d.Size - b.offset
+	if b.body == nil {
+		if left == 0 {
+			return 0, io.EOF // it broke after the last byte
+		}
+		if err := b.open(); err != nil {
+			return 0, err
+		}
+	}
+	if left == 0 {
+		return 0, b.atEnd()
+	}
+	if err := b.discard(); err != nil {
+		return 0, err
+	}
+	n, err := b.body.Read(p[:min(int64(len(p)), left)])
+	if b.offset += int64(n); n > 0 {
+		b.attempts.progress()
+		b.forgave = false
+		return n, nil
+	}
+	return 0, cut(err)
+}
+
+// cut is what an error means before the last byte was read. An end that comes
+// too early may be that of a proxy on the way.
+func cut(err error) error {
+	if err == io.EOF {
+		return transientError{io.ErrUnexpectedEOF}
+	}
 	return err
 }
 
-func (b *blobReader) get(header http.Header, want ...int) (*http.Response, error) {
-	return b.client.send(b.ctx, request{method: http.MethodGet, at: b.at, path: "blobs/" + string(b.blob.Digest), header: header, want: want})
-}
-
-// whole streams the blob from its start and drops what was given already.
-func (b *blobReader) whole() (io.ReadCloser, error) {
-	resp, err := b.get(nil, http.StatusOK)
-	if err != nil {
-		return nil, err
-	}
-	return b.skip(resp)
-}
-
-func (b *blobReader) skip(resp *http.Response) (io.ReadCloser, error) {
-	if resp.ContentLength >= 0 && resp.ContentLength != b.blob.Size {
-		_ = resp.Body.Close()
-		return nil, final("%s has %d bytes at %s, not %d", b.blob.Digest, resp.ContentLength, b.at.Name(), b.blob.Size)
-	}
-	if _, err := io.CopyN(io.Discard, resp.Body, b.offset); err != nil {
-		_ = resp.Body.Close()
-		return nil, fmt.Errorf("read %s again: %w", b.blob.Digest, err)
-	}
-	return resp.Body, nil
-}
-
-// rest asks for a closed range: some registries answer 416 to an open one. One
-// that ignores ranges, or answers with another, is streamed from the start.
-func (b *blobReader) rest() (io.ReadCloser, error) {
-	last := b.blob.Size - 1
-	header := http.Header{"Range": {fmt.Sprintf("bytes=%d-%d", b.offset, last)}}
-	resp, err := b.get(header, http.StatusPartialContent, http.StatusOK, http.StatusRequestedRangeNotSatisfiable)
-	if err != nil {
-		return nil, err
-	}
-	ranged := fmt.Sprintf("bytes %d-%d/", b.offset, last)
-	switch answered := resp.Header.Get("Content-Range"); {
-	case resp.StatusCode == http.StatusOK:
-		return b.skip(resp)
-	case resp.StatusCode == http.StatusPartialContent && (answered == ranged+"*" || answered == fmt.Sprint(ranged, b.blob.Size)):
-		return resp.Body, nil
-	}
-	_ = resp.Body.Close()
-	return b.whole()
-}
-
-func (b *blobReader) Read(p []byte) (int, error) {
-	if b.offset == b.blob.Size {
-		return 0, b.end()
-	}
-	if left := b.blob.Size - b.offset; int64(len(p)) > left {
-		p = p[:left]
-	}
-	n, err := b.body.Read(p)
-	b.offset += int64(n)
-	if n > 0 {
-		b.failed = 0
-	}
-	if err == nil || b.offset == b.blob.Size {
-		return n, nil
-	}
-	return n, b.reopen(err)
-}
-
-// reopen goes on after a connection broke, or ended too early.
-func (b *blobReader) reopen(err error) error {
-	if b.ctx.Err() != nil {
-		return b.ctx.Err()
-	}
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	_ = b.body.Close()
-	if b.failed++; b.failed >= b.client.options.Tries {
-		return fmt.Errorf("read %s from %s: %w", b.blob.Digest, b.at.Name(), err)
-	}
-	return b.open()
-}
-
-// end holds against the registry that nothing follows the last byte.
-func (b *blobReader) end() error {
-	if n, _ := b.body.Read(make([]byte, 1)); n > 0 {
-		return fmt.Errorf("%s has more than %d bytes at %s", b.blob.Digest, b.blob.Size, b.at.Name())
+// atEnd gives io.EOF if the body ends here.
+func (b *blob) atEnd() error {
+	var one [1]byte
+	for range 100 {
+		n, err := b.body.Read(one[:])
+		switch {
+		case n > 0:
+			return fmt.Errorf("the registry sent more than its %d bytes", b.d.Size)
+		case err != nil:
+			return io.EOF // broken or not, all is there
+		}
 	}
 	return io.EOF
 }
 
-func (b *blobReader) Close() error { return b.body.Close() }
+// discard reads what was read before.
+func (b *blob) discard() error {
+	for b.skip > 0 {
+		n, err := io.CopyN(io.Discard, b.body, min(b.skip, 1<<20))
+		b.skip -= n
+		if err != nil {
+			return cut(err)
+		}
+	}
+	return nil
+}
+
+// open asks the registry for what is left. The first time that is everything,
+// and not a range: so the size is seen.
+func (b *blob) open() error {
+	q := ask(http.MethodGet, b.from, pull, "/blobs/"+string(b.d.Digest), http.StatusOK)
+	ranged := b.offset > 0 && !b.whole
+	if ranged {
+		q.header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.offset, b.d.Size-1))
+		q.want = []int{http.StatusOK, http.StatusPartialContent}
+	}
+	resp, err := b.client.send(b.ctx, q)
+	if ranged && isStatus(err, http.StatusRequestedRangeNotSatisfiable) {
+		b.whole = true
+		return transientError{err}
+	}
+	if err != nil {
+		return err
+	}
+	if err := b.accept(resp); err != nil {
+		resp.Body.Close()
+		return requestError(q.method, q.url, err)
+	}
+	b.body = resp.Body
+	return nil
+}
+
+// accept holds an answer against what was asked for.
+func (b *blob) accept(resp *http.Response) error {
+	if resp.StatusCode == http.StatusOK {
+		b.skip = b.offset
+		if n := resp.ContentLength; n >= 0 && n != b.d.Size {
+			return fmt.Errorf("the registry has %d bytes of it, not %d", n, b.d.Size)
+		}
+		return nil
+	}
+	var first, last, total int64
+	said := resp.Header.Get("Content-Range")
+	if _, err := fmt.Sscanf(said, "bytes %d-%d/%d", &first, &last, &total); err != nil {
+		total = b.d.Size // it may be *
+		_, err = fmt.Sscanf(said, "bytes %d-%d/*", &first, &last)
+		if err != nil {
+			first = -1
+		}
+	}
+	if first == b.offset && total != b.d.Size {
+		return fmt.Errorf("the registry has %d bytes of it, not %d", total, b.d.Size)
+	}
+	if first != b.offset || last < first || last >= b.d.Size {
+		b.whole = true
+		return transientError{fmt.Errorf("%w: %q", errRange, clean(said))}
+	}
+	b.skip = 0
+	return nil
+}
+
+func (b *blob) close() {
+	if b.body != nil {
+		b.body.Close()
+		b.body = nil
+	}
+}
+
+// Close ends the reading. It never fails.
+func (b *blob) Close() error {
+	b.close()
+	if b.err == nil {
+		b.err = errors.New("read blob: it is closed")
+	}
+	return nil
+}

@@ -1,20 +1,20 @@
-// Package oci knows containers: references, registries, manifests and blobs.
+// Package oci speaks to container registries: it reads manifests, indexes and
+// blobs byte for byte, and pushes them.
 //
-// It moves bytes and leaves their meaning to others. What it promises:
+// What it promises:
+//   - Nothing from a registry is believed. Manifests are parsed strictly and
+//     limited in size; what was asked for by digest has that digest, or is an
+//     error. The one exception is [Client.Blob], whose caller hashes.
+//   - Only HTTPS, with certificates verified, but to hosts that the options
+//     name as insecure. Credentials go to the host they were configured for,
+//     never along a redirect.
+//   - What may succeed when tried again is tried again, with growing waits that
+//     honour Retry-After and end with the context. A limit of time applies to
+//     waiting for the network alone: neither a slow reader of a blob nor a slow
+//     source of an upload is timed out.
+//   - A reader given to [Client.PutBlob] that ends in an error keeps the
+//     registry from ever seeing the whole blob.
 //
-//   - A node (manifest or index) is given byte for byte, and only if the bytes
-//     have the digest that was asked for.
-//   - A blob's reader gives exactly as many bytes as its descriptor says and goes
-//     on by itself after a broken connection. It does not check the digest: the
-//     caller hashes as it writes. ReadFiles and Config do check.
-//   - An upload's last bytes are sent only after the reader it comes from has
-//     ended without an error, so a reader that checks can stop it.
-//   - HTTPS only, but for hosts that were named as insecure. Credentials go to
-//     the host and port that they were configured for, and nowhere else.
-//   - 404 and 410 mean missing, whatever the body; 401 and 403 mean denied; both
-//     are never retried. Connection errors, 408, 429 and 5xx are, with back-off,
-//     honouring Retry-After.
-//
-// References, authentication and its transport are those of go-containerregistry;
-// credentials are looked up as podman does, by go.podman.io/image.
+// The word manifest means OpenShift's objects elsewhere in this module; an
+// image's manifest or index is a [Node] here.
 package oci

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,104 +16,140 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
-// StatusError is an answer of a registry, or of its token server, that is not
-// what was asked for.
+// errPlainHTTP is a request that would have gone over plain HTTP to a host that
+// was not named as insecure.
+var errPlainHTTP = errors.New("plain HTTP to this host was not allowed")
+
+const (
+	maxErrorBody = 64 << 10 // bytes of an error's body that are looked at
+	maxMessage   = 200      // bytes of a message that are kept
+)
+
+// StatusError is an answer of a registry, or of a host it sends us to, that is
+// not what was asked for.
 type StatusError struct {
-	Method, Host, Path string
+	Method, Host, Path string // without the query, which may hold a signature
 	Status             int
-	Code, Message      string        // the first error of the body, without control characters; may be empty
-	RetryAfter         time.Duration // how long to wait, as the answer says; 0 if it does not
+	Code, Message      string        // of the first OCI error in the body, without control characters, at most 200 bytes; Message may be a line of plain text instead
+	RetryAfter         time.Duration // as the answer said; 0 if it did not
+
+	aside bool // it is about the login, or an upload: not about content
 }
 
+// Error words the answer: "GET quay.io/v2/a/b/manifests/x: 404 MANIFEST_UNKNOWN: manifest unknown".
 func (e *StatusError) Error() string {
 	s := fmt.Sprintf("%s %s%s: %d", e.Method, e.Host, e.Path, e.Status)
-	if e.Code != "" {
-		s += " " + e.Code
-	} else {
-		s += " " + http.StatusText(e.Status)
+	switch {
+	case e.Code != "" && e.Message != "":
+		return s + " " + e.Code + ": " + e.Message
+	case e.Code != "" || e.Message != "":
+		return s + " " + e.Code + e.Message
 	}
-	if e.Message != "" {
-		s += ": " + e.Message
-	}
-	return s
+	return strings.TrimSuffix(s+" "+http.StatusText(e.Status), " ")
 }
 
-// IsMissing says whether err is an answer that something is not there.
-func IsMissing(err error) bool { return hasStatus(err, http.StatusNotFound, http.StatusGone) }
-
-// IsDenied says whether err is an answer that access is refused.
-func IsDenied(err error) bool { return hasStatus(err, http.StatusUnauthorized, http.StatusForbidden) }
-
-func hasStatus(err error, statuses ...int) bool {
+// IsMissing says whether a registry answered that what was asked for does not
+// exist: 404 or 410, whatever the body says. A host that has no registry at all,
+// or no login, misses nothing: that is a failure.
+func IsMissing(err error) bool {
 	var e *StatusError
-	if !errors.As(err, &e) {
-		return false
-	}
-	for _, status := range statuses {
-		if e.Status == status {
-			return true
-		}
-	}
-	return false
+	return errors.As(err, &e) && !e.aside && (e.Status == http.StatusNotFound || e.Status == http.StatusGone)
 }
 
-// maxErrorBody is what is read of an answer that is an error, in bytes.
-const maxErrorBody = 64 << 10
+// IsDenied says whether a registry, or the token service of one, refused: 401
+// or 403.
+func IsDenied(err error) bool {
+	var e *StatusError
+	return errors.As(err, &e) && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden)
+}
 
-// statusError reads the error out of an answer.
+// isStatus says whether err is an answer with one of the statuses.
+func isStatus(err error, statuses ...int) bool {
+	var e *StatusError
+	return errors.As(err, &e) && slices.Contains(statuses, e.Status)
+}
+
+// isCode says whether err is an answer with one of the codes of OCI.
+func isCode(err error, codes ...string) bool {
+	var e *StatusError
+	return errors.As(err, &e) && slices.Contains(codes, e.Code)
+}
+
+// isRefusal says whether err is a 4xx that is about the request itself: neither
+// denied nor to be tried later.
+func isRefusal(err error) bool {
+	var e *StatusError
+	return errors.As(err, &e) && e.Status/100 == 4 && !IsDenied(err) && e.Status != http.StatusTooManyRequests && e.Status != http.StatusRequestTimeout
+}
+
+// statusError reads what an answer says, and leaves its connection usable.
 func statusError(resp *http.Response) *StatusError {
-	e := &StatusError{Method: resp.Request.Method, Host: resp.Request.URL.Host, Path: resp.Request.URL.Path, Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header)}
-	data, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // a cut body still has its status
-	var body struct {
-		Errors []struct{ Code, Message string } `json:"errors"`
-	}
-	if json.Unmarshal(data, &body) == nil && len(body.Errors) > 0 {
-		e.Code, e.Message = oneLine(body.Errors[0].Code), oneLine(body.Errors[0].Message)
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody)) // what there is of it
+	resp.Body.Close()
+	e := &StatusError{Method: resp.Request.Method, Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header)}
+	e.Host, e.Path = resp.Request.URL.Host, resp.Request.URL.Path
+	e.Code, e.Message = firstError(body)
+	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); e.Code == "" && e.Message == "" && kind == "text/plain" {
+		line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+		e.Message = clean(line)
 	}
 	return e
 }
 
-// oneLine is a text that came from outside, fit to be shown.
-func oneLine(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, s)
-	if len(s) > 200 {
-		s = strings.ToValidUTF8(s[:200], "") + "…"
+// firstError finds the first error in a body of OCI's form.
+func firstError(body []byte) (code, message string) {
+	var doc struct {
+		Errors []struct {
+			Code    string `json:"code"`
+			Message string `json:"message"`
+		} `json:"errors"`
 	}
-	return strings.TrimSpace(s)
+	if json.Unmarshal(body, &doc) != nil || len(doc.Errors) == 0 {
+		return "", ""
+	}
+	return clean(doc.Errors[0].Code), clean(doc.Errors[0].Message)
 }
 
-// maxRetryAfter is the longest wait that a registry can ask for.
-const maxRetryAfter = 5 * time.Minute
-
-// retryAfter reads the header in both its forms.
-func retryAfter(h http.Header) time.Duration {
-	text := h.Get("Retry-After")
-	wait := time.Duration(0)
-	if seconds, err := strconv.Atoi(text); err == nil {
-		wait = time.Duration(min(seconds, int(maxRetryAfter/time.Second))) * time.Second
-	} else if at, err := http.ParseTime(text); err == nil {
-		wait = time.Until(at)
-	}
-	return max(0, min(wait, maxRetryAfter))
-}
-
-// fromTransport turns the errors of authentication into those of this package.
-func fromTransport(err error) error {
+// loginAnswer is the answer in an error of the login, nil if there is none;
+// retryAfter is what it said, for the error does not hold it.
+func loginAnswer(err error, retryAfter time.Duration) *StatusError {
 	var answer *transport.Error
 	if !errors.As(err, &answer) {
-		return err
+		return nil
 	}
-	e := &StatusError{Method: http.MethodGet, Status: answer.StatusCode}
+	e := &StatusError{Status: answer.StatusCode, RetryAfter: retryAfter, aside: true}
 	if answer.Request != nil {
 		e.Method, e.Host, e.Path = answer.Request.Method, answer.Request.URL.Host, answer.Request.URL.Path
 	}
 	if len(answer.Errors) > 0 {
-		e.Code, e.Message = oneLine(string(answer.Errors[0].Code)), oneLine(answer.Errors[0].Message)
+		e.Code, e.Message = clean(string(answer.Errors[0].Code)), clean(answer.Errors[0].Message)
 	}
 	return e
+}
+
+// clean makes a registry's words fit for a terminal and a line.
+func clean(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	s = strings.TrimSpace(s)
+	if len(s) > maxMessage {
+		return strings.ToValidUTF8(s[:maxMessage-len("…")], "") + "…"
+	}
+	return s
+}
+
+// retryAfter reads the header's two forms: seconds, and a date.
+func retryAfter(h http.Header) time.Duration {
+	value := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(time.Until(at), 0)
+	}
+	return 0
 }

@@ -2,28 +2,12 @@ package oci
 
 import (
 	"archive/tar"
-	"bufio"
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"path"
 	"slices"
 	"strings"
-
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-)
-
-// Limits of unpacking. Nothing is stored but the named files; what a layer may
-// unpack to is bounded so that it ends.
-const (
-	MaxUnpackedLayer = 32 << 30 // bytes read out of one layer
-	maxZstdMemory    = 128 << 20
 )
 
 // Whiteouts say what of the layers below is gone (image-spec, layer.md).
@@ -32,147 +16,125 @@ const (
 	opaque   = ".wh..wh..opq"
 )
 
-// ReadFiles gives the named files out of an image, as its top layers leave
-// them: the last layer is read first, then down until all are found or known to
-// be gone. Paths have no leading slash; a file that is not there is absent from
-// the result; only regular files are files. Each layer that is read is read to
-// its end and held against its digest. A file of more than limit bytes is an
-// error.
+// ReadFiles reads the named files out of an image, as its layers leave them. It
+// reads the last layer first, then those below it until each file was found or
+// is known to be gone. Layers may be gzip, zstd or plain tar, which their bytes
+// tell.
+//
+// Paths are relative to the image's root. A path that is not there, or is no
+// regular file, is absent from the result. A file of more than limit bytes is an
+// error, and so is a layer whose digest is wrong or that unpacks to more than
+// MaxUnpackedLayer: each layer that is read is read to its end.
 func (c *Client) ReadFiles(ctx context.Context, r Reference, n Node, paths []string, limit int64) (map[string][]byte, error) {
-	search := &search{wanted: slices.Clone(paths), found: map[string][]byte{}, limit: limit}
-	for i := len(n.Layers) - 1; i >= 0 && len(search.wanted) > 0; i-- {
-		if err := c.searchLayer(ctx, r, n.Layers[i], search); err != nil {
-			return nil, fmt.Errorf("read layer %s of %s: %w", n.Layers[i].Digest, r, err)
+	s := &search{wanted: map[string]string{}, found: map[string][]byte{}, limit: limit}
+	for _, p := range paths {
+		s.wanted[cleanPath(p)] = p
+	}
+	for _, layer := range slices.Backward(n.Layers) {
+		if len(s.wanted) == 0 {
+			break
 		}
-	}
-	return search.found, nil
-}
-
-func (c *Client) searchLayer(ctx context.Context, r Reference, layer ocispec.Descriptor, s *search) error {
-	body, err := c.Blob(ctx, r, layer)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	sum := sha256.New()
-	raw := io.TeeReader(body, sum)
-	unpacked, done, err := unpack(raw)
-	if err != nil {
-		return err
-	}
-	defer done()
-	limited := &io.LimitedReader{R: unpacked, N: MaxUnpackedLayer}
-	inLayer, err := s.layer(limited)
-	if limited.N <= 0 {
-		return fmt.Errorf("it unpacks to more than %d bytes", int64(MaxUnpackedLayer))
-	}
-	if _, drained := io.Copy(io.Discard, raw); drained != nil {
-		return drained
-	}
-	if digest.NewDigest(digest.SHA256, sum) != layer.Digest {
-		return errors.New("the registry answered with other bytes")
-	}
-	if err != nil {
-		return err
-	}
-	s.keep(inLayer)
-	return nil
-}
-
-// unpack reads through the compression that the first bytes show.
-func unpack(r io.Reader) (unpacked io.Reader, done func(), err error) {
-	buffered := bufio.NewReaderSize(r, 64<<10)
-	magic, err := buffered.Peek(4)
-	if err != nil && err != io.EOF {
-		return nil, nil, err
-	}
-	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		z, err := gzip.NewReader(buffered)
-		return z, func() {}, err
-	case bytes.Equal(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}):
-		z, err := zstd.NewReader(buffered, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxZstdMemory), zstd.WithDecoderMaxWindow(maxZstdMemory))
+		seen, err := c.searchLayer(ctx, r, layer, s)
 		if err != nil {
-			return nil, nil, err
+			return nil, fmt.Errorf("read layer %s of %s: %w", layer.Digest, r, err)
 		}
-		return z, z.Close, nil
+		s.keep(seen)
 	}
-	return buffered, func() {}, nil
+	return s.found, nil
 }
+
+// cleanPath gives one form to a/b, ./a/b and /a/b.
+func cleanPath(p string) string { return strings.TrimPrefix(path.Clean("/"+p), "/") }
 
 // search looks for files through layers, from the top down.
 type search struct {
-	wanted []string // neither found nor gone
-	found  map[string][]byte
+	wanted map[string]string // clean path -> as it was given; of files neither found nor gone
+	found  map[string][]byte // by path as it was given
 	limit  int64
 }
 
-// inLayer is what one layer says about the wanted files.
-type inLayer struct {
+// seen is what one layer says about the wanted files.
+type seen struct {
 	found map[string][]byte
-	gone  map[string]bool // for the layers below
+	gone  map[string]bool // hidden in the layers below
 }
 
-func (s *search) layer(r io.Reader) (inLayer, error) {
-	in := inLayer{map[string][]byte{}, map[string]bool{}}
+// keep takes over what a layer said, once its digest was right.
+func (s *search) keep(layer seen) {
+	for p, given := range s.wanted {
+		data, found := layer.found[p]
+		if found {
+			s.found[given] = data
+		}
+		if found || layer.gone[p] {
+			delete(s.wanted, p)
+		}
+	}
+}
+
+// layer reads a layer's tar.
+func (s *search) layer(r io.Reader) (seen, error) {
+	layer := seen{map[string][]byte{}, map[string]bool{}}
 	files := tar.NewReader(r)
 	for {
 		header, err := files.Next()
 		if err == io.EOF {
-			return in, nil
+			return layer, nil
 		}
 		if err != nil {
-			return in, fmt.Errorf("read tar: %w", err)
+			return layer, fmt.Errorf("read tar: %w", err)
 		}
-		if err := s.entry(in, header, files); err != nil {
-			return in, err
+		if err := s.entry(layer, header, files); err != nil {
+			return layer, err
 		}
 	}
 }
 
-func (s *search) entry(in inLayer, header *tar.Header, contents io.Reader) error {
-	name := strings.TrimPrefix(path.Clean("/"+header.Name), "/")
-	for _, wanted := range s.wanted {
-		switch {
-		case name == wanted && header.Typeflag == tar.TypeReg:
-			data, err := io.ReadAll(io.LimitReader(contents, s.limit+1))
+func (s *search) entry(layer seen, header *tar.Header, contents io.Reader) error {
+	name := cleanPath(header.Name)
+	for p := range s.wanted {
+		if name == p && header.Typeflag == tar.TypeReg {
+			data, err := readLimited(contents, s.limit)
 			if err != nil {
-				return fmt.Errorf("read %s: %w", wanted, err)
+				return fmt.Errorf("read %s: %w", p, err)
 			}
-			if int64(len(data)) > s.limit {
-				return fmt.Errorf("%s has more than %d bytes", wanted, s.limit)
-			}
-			in.found[wanted] = data
-		case hides(name, header.Typeflag, wanted):
-			in.gone[wanted] = true
+			layer.found[p] = data
+			continue
+		}
+		if replaces(name, header.Typeflag, p) {
+			delete(layer.found, p) // of two entries in one layer the later one counts
+			layer.gone[p] = true
+		}
+		if whitesOut(name, p) {
+			layer.gone[p] = true // below, not in this layer
 		}
 	}
 	return nil
 }
 
-// hides says whether an entry makes a file of the layers below go away: by a
-// whiteout of it or of a directory above it, or by something else in its place.
-func hides(name string, kind byte, wanted string) bool {
-	dir, base := path.Split(name)
-	switch {
-	case base == opaque:
-		return dir == "" || strings.HasPrefix(wanted, dir)
-	case strings.HasPrefix(base, whiteout):
-		hidden := dir + strings.TrimPrefix(base, whiteout)
-		return wanted == hidden || strings.HasPrefix(wanted, hidden+"/")
-	case kind == tar.TypeDir:
-		return name == wanted
+func readLimited(r io.Reader, limit int64) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("it has more than %d bytes", limit)
 	}
-	return name == wanted || strings.HasPrefix(wanted, name+"/")
+	return data, err
 }
 
-// keep takes over what a layer said.
-func (s *search) keep(in inLayer) {
-	s.wanted = slices.DeleteFunc(s.wanted, func(wanted string) bool {
-		data, found := in.found[wanted]
-		if found {
-			s.found[wanted] = data
-		}
-		return found || in.gone[wanted]
-	})
+// replaces says whether an entry that is not the wanted file stands in its
+// place, or in that of a directory above it.
+func replaces(name string, kind byte, wanted string) bool {
+	if name == wanted {
+		return true
+	}
+	return kind != tar.TypeDir && strings.HasPrefix(wanted, name+"/")
+}
+
+// whitesOut says whether an entry hides the wanted file of the layers below.
+func whitesOut(name, wanted string) bool {
+	dir, base := path.Split(name)
+	if base == opaque {
+		return strings.HasPrefix(wanted, dir)
+	}
+	hidden, found := strings.CutPrefix(base, whiteout)
+	return found && (wanted == dir+hidden || strings.HasPrefix(wanted, dir+hidden+"/"))
 }

@@ -1,167 +1,143 @@
 package oci
 
 import (
+	"bytes"
 	"context"
-	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// Ping asks whether a registry answers, and whether it lets us into the
-// repository of r: for pushing, or pulling only.
-func (c *Client) Ping(ctx context.Context, r Reference, push bool) error {
-	_, err := retry(ctx, c, func() (struct{}, error) {
-		resp, err := c.send(ctx, request{method: http.MethodGet, at: r, url: "https://" + host(r.Registry) + "/v2/", push: push, want: []int{http.StatusOK}})
-		if err == nil {
-			finish(resp)
-		}
-		return struct{}{}, err
-	})
+// Ping asks whether a registry answers and lets us in, to push to the repository
+// of r or only to pull. Some registries say only when content is pushed that it
+// may not be.
+func (c *Client) Ping(ctx context.Context, r Reference, pushing bool) error {
+	as := pull
+	if pushing {
+		as = push
+	}
+	q := ask(http.MethodGet, r, as, "", http.StatusOK)
+	q.url.Path, q.aside = "/v2/", true
+	_, err := c.do(ctx, q)
 	return err
 }
 
-// Head asks what a reference names at the registry.
+// Head asks for the descriptor of a manifest or index at the place itself, not
+// at a mirror. It is what the registry says: nothing has been checked but its
+// form. It logs in for pushing, since some registries deny that a repository
+// without images exists to whoever only pulls.
 func (c *Client) Head(ctx context.Context, r Reference) (d ocispec.Descriptor, found bool, err error) {
-	d, err = retry(ctx, c, func() (ocispec.Descriptor, error) { return c.head(ctx, r) })
+	q := ask(http.MethodHead, r, push, "/manifests/"+r.identifier(), http.StatusOK)
+	q.header.Set("Accept", acceptNodes)
+	resp, err := c.do(ctx, q)
+	if err == nil {
+		d = headDescriptor(resp)
+	}
+	if err == nil && d.Digest == "" || isStatus(err, http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusNotImplemented) {
+		// The headers were stripped on the way; or HEAD is not known; or 403 is
+		// how Artifactory says that there is none.
+		var n Node
+		n, err = c.node(ctx, r, push)
+		d = n.Descriptor
+	}
 	if IsMissing(err) {
-		return d, false, nil
+		return ocispec.Descriptor{}, false, nil
 	}
 	return d, err == nil, err
 }
 
-// head falls back to GET where HEAD is not taken, or its headers were stripped
-// on the way.
-func (c *Client) head(ctx context.Context, r Reference) (ocispec.Descriptor, error) {
-	resp, err := c.send(ctx, request{method: http.MethodHead, at: r, path: "manifests/" + r.identifier(), header: acceptNodes, push: true, want: []int{http.StatusOK, http.StatusMethodNotAllowed}})
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	finish(resp)
+// headDescriptor reads the headers; without a digest if any is missing or
+// malformed.
+func headDescriptor(resp *http.Response) ocispec.Descriptor {
 	d := ocispec.Descriptor{
-		MediaType: resp.Header.Get("Content-Type"), Digest: digest.Digest(resp.Header.Get("Docker-Content-Digest")), Size: resp.ContentLength,
+		MediaType: nodeType(resp.Header),
+		Digest:    digest.Digest(resp.Header.Get("Docker-Content-Digest")),
+		Size:      resp.ContentLength,
 	}
-	if resp.StatusCode == http.StatusOK && checkDescriptor(d, MaxNodeSize) == nil {
-		return d, nil
+	if d.MediaType == "" || clean(d.MediaType) != d.MediaType || checkDigest(d.Digest) != nil || d.Size <= 0 || d.Size > MaxNodeSize {
+		return ocispec.Descriptor{}
 	}
-	n, err := c.node(ctx, r)
-	return n.Descriptor, err
+	return d
 }
 
 // HasBlob asks whether the repository of r has a blob.
 func (c *Client) HasBlob(ctx context.Context, r Reference, d digest.Digest) (bool, error) {
-	_, err := retry(ctx, c, func() (struct{}, error) {
-		resp, err := c.send(ctx, request{method: http.MethodHead, at: r, path: "blobs/" + string(d), push: true, want: []int{http.StatusOK}})
-		if err == nil {
-			finish(resp)
-		}
-		return struct{}{}, err
-	})
+	_, err := c.do(ctx, ask(http.MethodHead, r, push, "/blobs/"+string(d), http.StatusOK))
 	if IsMissing(err) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-// Mount asks the registry to take a blob from another of its repositories into
-// that of r. A registry that will not, for whatever reason of its own, is no
-// error: the blob has to be uploaded then.
+// Mount makes a blob of another repository of the registry, from, one of the
+// repository of r too, without moving it. It reports false if the registry will
+// not: the blob is to be uploaded then.
 func (c *Client) Mount(ctx context.Context, r Reference, d digest.Digest, from string) (bool, error) {
-	query := url.Values{"mount": {string(d)}, "from": {from}}
-	resp, err := retry(ctx, c, func() (*http.Response, error) {
-		return c.send(ctx, request{method: http.MethodPost, at: r, path: "blobs/uploads/?" + query.Encode(), push: true, from: from, want: []int{http.StatusCreated, http.StatusAccepted}})
-	})
-	var answer *StatusError
-	if errors.As(err, &answer) && answer.Status/100 == 4 && answer.Status != http.StatusTooManyRequests {
+	q := ask(http.MethodPost, r, push, "/blobs/uploads/", http.StatusCreated, http.StatusAccepted)
+	q.url.RawQuery = url.Values{"mount": {string(d)}, "from": {from}}.Encode()
+	q.session.from = from
+	resp, err := c.do(ctx, q)
+	if isRefusal(err) || IsDenied(err) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	finish(resp)
 	if resp.StatusCode == http.StatusAccepted {
-		c.cancel(ctx, r, resp)
+		c.cancel(ctx, q, resp)
 		return false, nil
 	}
 	return true, nil
 }
 
-// cancel gives up an upload that was begun; what a registry says to that is of
-// no use to anybody.
-func (c *Client) cancel(ctx context.Context, r Reference, begun *http.Response) {
-	location, err := begun.Location()
+// cancel gives up an upload that the registry has begun. It tries once: a
+// registry throws away by itself what is never finished.
+func (c *Client) cancel(ctx context.Context, q request, begun *http.Response) {
+	at, err := begun.Location()
 	if err != nil {
 		return
 	}
-	resp, err := c.send(ctx, request{method: http.MethodDelete, at: r, url: location.String(), push: true, want: []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted}})
-	if err == nil {
-		finish(resp)
+	q.method, q.url, q.body = http.MethodDelete, at, nil
+	q.want = []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted}
+	if resp, err := c.send(ctx, q); err == nil {
+		drain(resp)
 	}
 }
 
-// PutBlob uploads a blob in one piece. open gives its bytes, from the start,
-// for each try. An error of theirs ends the upload at once and is returned; the
-// registry then never sees the last of them, so it can keep nothing.
-func (c *Client) PutBlob(ctx context.Context, r Reference, d ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
-	_, err := retry(ctx, c, func() (struct{}, error) { return struct{}{}, c.putBlob(ctx, r, d, open) })
-	return err
-}
-
-func (c *Client) putBlob(ctx context.Context, r Reference, d ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
-	begun, err := c.send(ctx, request{method: http.MethodPost, at: r, path: "blobs/uploads/", push: true, body: http.NoBody, want: []int{http.StatusAccepted}})
-	if err != nil {
-		return err
-	}
-	finish(begun)
-	location, err := begun.Location()
-	if err != nil {
-		return final("begin upload to %s: %w", r.Name(), err)
-	}
-	query := location.Query()
-	query.Set("digest", string(d.Digest))
-	location.RawQuery = query.Encode()
-	contents, err := open()
-	if err != nil {
-		return &finalError{err}
-	}
-	defer contents.Close()
-	body := &heldReader{r: contents}
-	header := http.Header{"Content-Type": {"application/octet-stream"}, "Content-Length": {strconv.FormatInt(d.Size, 10)}}
-	resp, err := c.send(ctx, request{method: http.MethodPut, at: r, url: location.String(), header: header, push: true, body: body, length: d.Size, want: []int{http.StatusCreated}})
-	if failed := body.failure(); failed != nil {
-		if err == nil {
-			finish(resp)
-		}
-		return &finalError{failed}
-	}
-	if err != nil {
-		return err
-	}
-	finish(resp)
-	return nil
-}
-
-// PutNode pushes a manifest or index, by tag or digest.
+// PutNode pushes a manifest or index byte for byte: under r's tag if it has one,
+// else under its digest. All that it points to must be there.
 func (c *Client) PutNode(ctx context.Context, r Reference, mediaType string, raw []byte) error {
-	_, err := retry(ctx, c, func() (struct{}, error) { return struct{}{}, c.putNode(ctx, r, mediaType, raw) })
-	return err
-}
-
-func (c *Client) putNode(ctx context.Context, r Reference, mediaType string, raw []byte) error {
-	resp, err := c.send(ctx, request{
-		method: http.MethodPut, at: r, path: "manifests/" + r.identifier(), header: http.Header{"Content-Type": {mediaType}}, push: true,
-		body: newBody(raw), length: int64(len(raw)), want: []int{http.StatusCreated, http.StatusOK},
+	sum := digest.FromBytes(raw)
+	if r.Digest != "" && r.Digest != sum {
+		return fmt.Errorf("push %s: the manifest has the digest %s", r, sum)
+	}
+	name := r.Tag
+	if name == "" {
+		name = string(sum)
+	}
+	resp, err := retry(ctx, c, func() (*http.Response, error) {
+		q := ask(http.MethodPut, r, push, "/manifests/"+name, http.StatusCreated, http.StatusOK, http.StatusAccepted)
+		q.header.Set("Content-Type", mediaType)
+		q.body, q.size = onlyReader{bytes.NewReader(raw)}, int64(len(raw))
+		resp, err := c.send(ctx, q)
+		if err == nil {
+			drain(resp)
+		}
+		return resp, err
 	})
 	if err != nil {
 		return err
 	}
-	finish(resp)
-	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != string(digest.FromBytes(raw)) {
-		return final("%s keeps %s under the digest %.100q", r.Registry, r, got)
+	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != string(sum) {
+		return fmt.Errorf("push %s: the registry keeps it as %q, not as %s", r, clean(got), sum)
 	}
 	return nil
 }
+
+// onlyReader hides what else a reader can do: a request that is sent again
+// after a new login would send the rest of a body that net/http thinks whole.
+type onlyReader struct{ io.Reader }

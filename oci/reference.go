@@ -10,71 +10,62 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// dockerHub is the registry of references without one; dockerHubHost is where
-// it answers.
-const (
-	dockerHub     = "docker.io"
-	dockerHubHost = name.DefaultRegistry
-)
+// dockerHub is the registry of names without one. Its API is at another host,
+// which [name.NewRegistry] knows; names never show that.
+const dockerHub = "docker.io"
 
 // Reference names an image. It is normalised: equal images have equal strings.
 type Reference struct {
-	Registry   string        // host[:port]; docker.io, never index.docker.io
-	Repository string        // path; library/… for Docker Hub's short names
-	Tag        string        // may be empty where Digest is set
-	Digest     digest.Digest // sha256, or empty
+	Registry   string        // "quay.io", "docker.io" (never index.docker.io), "host:5000"; lower case
+	Repository string        // path on the registry; "library/busybox" for docker.io's short names
+	Tag        string        // may be empty if Digest is set; "latest" if neither was given
+	Digest     digest.Digest // sha256; may be empty
 }
 
-// The grammar of paths and tags (distribution, reference/regexp.go).
-var (
-	repositoryPattern = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagPattern        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
-	digestPattern     = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-)
-
-// ParseReference reads name, name:tag, name@sha256:… or name:tag@sha256:….
-// A name without either means the tag latest.
+// ParseReference reads NAME, NAME:TAG, NAME@sha256:… and NAME:TAG@sha256:…, as
+// podman and oc take them: a first element with a dot, a colon or the name
+// localhost is the registry, docker.io otherwise. URLs are refused.
 func ParseReference(s string) (Reference, error) {
 	r, err := parseReference(s)
 	if err != nil {
-		return Reference{}, fmt.Errorf("reference %.300q: %w", s, err)
+		return Reference{}, fmt.Errorf("parse image name %q: %w", s, err)
 	}
 	return r, nil
 }
 
 func parseReference(s string) (Reference, error) {
-	if scheme, _, found := strings.Cut(s, "://"); found {
-		return Reference{}, fmt.Errorf("is a URL: write it without %s://", scheme)
+	if err := refuseScheme(s); err != nil {
+		return Reference{}, err
 	}
-	base, dg, pinned := strings.Cut(s, "@")
-	if pinned && !digestPattern.MatchString(dg) {
-		return Reference{}, fmt.Errorf("%.100q is not a sha256 digest", dg)
+	base, hash, byDigest := strings.Cut(s, "@")
+	d := digest.Digest(hash)
+	if byDigest {
+		if err := checkDigest(d); err != nil {
+			return Reference{}, err
+		}
 	}
-	tagged := strings.LastIndex(base, ":") > strings.LastIndex(base, "/")
-	parsed, err := name.NewTag(base, name.WeakValidation)
+	tag, err := name.NewTag(base, name.WeakValidation)
 	if err != nil {
-		return Reference{}, errors.New("is not HOST[:PORT]/PATH[:TAG][@sha256:DIGEST]")
+		return Reference{}, reason(err)
 	}
-	r := Reference{Registry: parsed.RegistryStr(), Repository: parsed.RepositoryStr(), Digest: digest.Digest(dg)}
-	if r.Registry == dockerHubHost {
-		r.Registry = dockerHub
+	host, err := checkHost(tag.RegistryStr())
+	if err != nil {
+		return Reference{}, err
 	}
-	if tagged || !pinned {
-		r.Tag = parsed.TagStr()
+	r := Reference{Registry: host, Repository: tag.RepositoryStr(), Tag: tag.TagStr(), Digest: d}
+	if host == dockerHub && !strings.Contains(r.Repository, "/") {
+		r.Repository = "library/" + r.Repository // of a spelling of the host that name does not know
 	}
-	switch {
-	case !repositoryPattern.MatchString(r.Repository) || len(r.Name()) > 255:
-		return Reference{}, fmt.Errorf("%.255q is not a path of a repository", r.Repository)
-	case r.Tag != "" && !tagPattern.MatchString(r.Tag):
-		return Reference{}, fmt.Errorf("%.128q is not a tag", r.Tag)
+	if err := checkPath(r.Repository); err != nil {
+		return Reference{}, err
+	}
+	if byDigest && !strings.HasSuffix(base, ":"+r.Tag) {
+		r.Tag = "" // it was not given: name filled in latest
 	}
 	return r, nil
 }
 
-// Name is the repository with its registry.
-func (r Reference) Name() string { return r.Registry + "/" + r.Repository }
-
-// String is the normal form: registry/repository[:tag][@digest].
+// String is REGISTRY/REPOSITORY[:TAG][@DIGEST].
 func (r Reference) String() string {
 	s := r.Name()
 	if r.Tag != "" {
@@ -86,56 +77,78 @@ func (r Reference) String() string {
 	return s
 }
 
-// WithDigest is another image of the same repository, by digest alone.
+// Name is REGISTRY/REPOSITORY.
+func (r Reference) Name() string { return r.Registry + "/" + r.Repository }
+
+// WithDigest names another image of the repository, by digest alone.
 func (r Reference) WithDigest(d digest.Digest) Reference {
-	r.Tag, r.Digest = "", d
-	return r
+	return Reference{Registry: r.Registry, Repository: r.Repository, Digest: d}
 }
 
-// WithTag is another image of the same repository, by tag alone.
+// WithTag names another image of the repository, by tag alone.
 func (r Reference) WithTag(tag string) Reference {
-	r.Tag, r.Digest = tag, ""
-	return r
+	return Reference{Registry: r.Registry, Repository: r.Repository, Tag: tag}
 }
 
-// SourceMirror sends what lies under a source, at a border of its path, to a
-// place that has the same.
-type SourceMirror struct {
-	Source string // registry[/path]: quay.io
-	Mirror string // registry[/path]: proxy.example:5000/quay
+// identifier is the last element of a manifest's URL.
+func (r Reference) identifier() string {
+	if r.Digest != "" {
+		return string(r.Digest)
+	}
+	return r.Tag
 }
 
-// ParseSourceMirror reads SOURCE=MIRROR.
-func ParseSourceMirror(s string) (SourceMirror, error) {
-	source, mirror, found := strings.Cut(s, "=")
-	if !found {
-		return SourceMirror{}, fmt.Errorf("source mirror %.300q: write SOURCE=MIRROR", s)
+func refuseScheme(s string) error {
+	if scheme, _, found := strings.Cut(s, "://"); found {
+		return fmt.Errorf("it is a URL: leave out %s://", scheme)
 	}
-	for _, side := range []string{source, mirror} {
-		host, path, _ := strings.Cut(side, "/")
-		if path == "" {
-			path = "any"
-		}
-		if r, err := parseReference(host + "/" + path); err != nil || r.Registry != host || r.Tag != "latest" {
-			return SourceMirror{}, fmt.Errorf("source mirror %.300q: %q is not HOST[:PORT][/PATH]", s, side)
-		}
-	}
-	return SourceMirror{source, mirror}, nil
+	return nil
 }
 
-// Locate gives where a reference is really fetched from.
-func (c *Client) Locate(r Reference) Reference {
-	best := SourceMirror{}
-	for _, m := range c.options.Mirrors {
-		under := r.Name() == m.Source || strings.HasPrefix(r.Name(), m.Source+"/")
-		if under && len(m.Source) > len(best.Source) {
-			best = m
-		}
+// checkDigest lets through well-formed sha256 digests only.
+func checkDigest(d digest.Digest) error {
+	algorithm, _, found := strings.Cut(string(d), ":")
+	switch {
+	case !found:
+		return fmt.Errorf("%q is not a digest", clean(string(d)))
+	case algorithm != string(digest.SHA256):
+		return fmt.Errorf("a digest of the kind %q is not supported, only sha256", clean(algorithm))
+	case d.Validate() != nil:
+		return fmt.Errorf("%q is not a sha256 digest", clean(string(d)))
 	}
-	if best.Source == "" {
-		return r
+	return nil
+}
+
+var (
+	hostPattern = regexp.MustCompile(`^([a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?$`)
+	pathPattern = regexp.MustCompile(`^[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`)
+)
+
+// checkHost normalises a registry: lower case, and one name for Docker Hub.
+func checkHost(host string) (string, error) {
+	if !hostPattern.MatchString(host) {
+		return "", fmt.Errorf("%q is not a registry's HOST[:PORT]", clean(host))
 	}
-	host, path, _ := strings.Cut(best.Mirror+strings.TrimPrefix(r.Name(), best.Source), "/")
-	r.Registry, r.Repository = host, path
-	return r
+	switch host = strings.ToLower(host); host {
+	case name.DefaultRegistry, "registry-1.docker.io":
+		return dockerHub, nil
+	}
+	return host, nil
+}
+
+func checkPath(path string) error {
+	if !pathPattern.MatchString(path) {
+		return fmt.Errorf("%q is not a repository's path: lower case letters, digits and single separators between them", clean(path))
+	}
+	return nil
+}
+
+// reason is an error of package name in our words: it repeats the whole name
+// otherwise.
+func reason(err error) error {
+	var bad *name.ErrBadName
+	if errors.As(err, &bad) {
+		return errors.New(clean(strings.TrimPrefix(bad.Error(), "could not parse reference: ")))
+	}
+	return err
 }

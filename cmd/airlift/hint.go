@@ -30,7 +30,7 @@ func hintFor(err error) string {
 	if errors.As(err, &h) {
 		return h.hint
 	}
-	for _, hint := range []func(error) string{argumentHint, certificateHint, networkHint, registryHint, bundleHint} {
+	for _, hint := range []func(error) string{argumentHint, networkHint, certificateHint, registryHint, bundleHint} {
 		if text := hint(err); text != "" {
 			return text
 		}
@@ -61,7 +61,7 @@ func certificateHint(err error) string {
 	case strings.Contains(text, "x509: certificate has expired or is not yet valid"):
 		return "renew the registry's certificate, or set this host's clock"
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"),
-		strings.Contains(text, "plain HTTP"):
+		strings.Contains(text, "does not look like a TLS handshake"), strings.Contains(text, "plain HTTP"):
 		return "the registry speaks plain HTTP: --insecure-registry HOST[:PORT] allows that"
 	}
 	return ""

@@ -1,0 +1,131 @@
+package oci
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// gate is the lowest transport: every request of this package passes it, logins
+// and redirects too. It refuses plain HTTP where that was not allowed; it has to
+// be down here, since the login falls back to it by itself for loopback and
+// private addresses. And it notes what those above it do not hand on.
+type gate struct {
+	insecure   map[string]bool
+	verified   *http.Transport
+	unverified *http.Transport
+}
+
+func newGate(insecure map[string]bool, roots *x509.CertPool, idle int) http.RoundTripper {
+	return transport.NewUserAgent(&gate{
+		insecure:   insecure,
+		verified:   newTransport(&tls.Config{RootCAs: roots}, idle),
+		unverified: newTransport(&tls.Config{InsecureSkipVerify: true}, idle), // only to hosts that were named
+	}, "airlift")
+}
+
+func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
+	n := noteOf(r.Context())
+	insecure := isInsecure(g.insecure, r.URL)
+	if r.URL.Scheme == "http" && !insecure {
+		if r.Body != nil {
+			r.Body.Close()
+		}
+		return nil, errPlainHTTP
+	}
+	next := g.verified
+	if insecure {
+		next = g.unverified
+	}
+	resp, err := next.RoundTrip(r)
+	if err != nil {
+		n.failed(r, err)
+		return nil, err
+	}
+	n.answered(resp)
+	return resp, nil
+}
+
+// isInsecure says whether the host was named, with the scheme's own port or
+// without it.
+func isInsecure(insecure map[string]bool, u *url.URL) bool {
+	host := strings.ToLower(u.Host)
+	if insecure[host] {
+		return true
+	}
+	usual := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	short, found := strings.CutSuffix(host, usual)
+	return found && insecure[short] || !found && insecure[host+usual]
+}
+
+// note is what the gate saw of one try. Logins make several requests, and two
+// at once.
+type note struct {
+	mu         sync.Mutex
+	err        error // the last failure to speak HTTPS, in full
+	transient  bool  // there was a failure that may go by itself
+	retryAfter time.Duration
+}
+
+type noteKey struct{}
+
+func withNote(ctx context.Context) (context.Context, *note) {
+	n := &note{}
+	return context.WithValue(ctx, noteKey{}, n), n
+}
+
+// noteOf gives a note in any case; one that nobody reads if there is none.
+func noteOf(ctx context.Context) *note {
+	if n, ok := ctx.Value(noteKey{}).(*note); ok {
+		return n
+	}
+	return &note{}
+}
+
+func (n *note) failed(r *http.Request, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if r.URL.Scheme == "https" {
+		n.err = requestError(r.Method, r.URL, err)
+	}
+	n.transient = n.transient || isTransient(err)
+}
+
+func (n *note) answered(resp *http.Response) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.retryAfter = retryAfter(resp.Header)
+}
+
+// read gives what was noted.
+func (n *note) read() (err error, transient bool, retryAfter time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.err, n.transient, n.retryAfter
+}
+
+// isTransient says whether a failure to connect, write or read may be gone the
+// next time. Those that may not are known; all else counts as the network's.
+func isTransient(err error) bool {
+	var certificate *tls.CertificateVerificationError
+	var plain tls.RecordHeaderError // the host speaks something else than TLS
+	var dns *net.DNSError
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, errPlainHTTP), errors.Is(err, http.ErrSchemeMismatch),
+		errors.As(err, &certificate), errors.As(err, &plain):
+		return false
+	case errors.As(err, &dns) && dns.IsNotFound:
+		return false
+	}
+	return true
+}

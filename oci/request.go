@@ -1,0 +1,160 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// request is one question to a registry.
+type request struct {
+	session sessionKey
+	method  string
+	url     *url.URL
+	header  http.Header
+	body    io.Reader     // nil for none; fresh for each try
+	size    int64         // of the body
+	want    []int         // statuses; all others become a StatusError
+	limit   time.Duration // to wait for the answer; 0 = as long as for any byte
+	aside   bool          // it is not about content: see StatusError
+}
+
+// ask starts a request about a repository; path is what follows its name.
+func ask(method string, r Reference, as action, path string, want ...int) request {
+	return request{
+		session: sessionKey{registry: r.Registry, repository: r.Repository, action: as},
+		method:  method,
+		url:     endpoint(r, path),
+		header:  http.Header{},
+		want:    want,
+	}
+}
+
+// endpoint is the URL of something in a repository. The login replaces the
+// scheme where a registry speaks plain HTTP.
+func endpoint(r Reference, path string) *url.URL {
+	host := r.Registry
+	if host == dockerHub {
+		host = name.DefaultRegistry
+	}
+	return &url.URL{Scheme: "https", Host: host, Path: "/v2/" + r.Repository + path}
+}
+
+// send does one try of a request. The body of the answer must be closed; it
+// fails once the network has given nothing for too long.
+func (c *Client) send(ctx context.Context, q request) (*http.Response, error) {
+	client, err := c.session(ctx, q.session)
+	if err != nil {
+		return nil, err
+	}
+	try, n := withNote(ctx)
+	w := watch(try, orElse(q.limit, c.stall))
+	resp, err := c.exchange(w, client, q)
+	if err != nil {
+		_, transient, wait := n.read()
+		w.end()
+		if answer := loginAnswer(err, wait); answer != nil {
+			return nil, answer
+		}
+		return nil, w.judge(err, transient)
+	}
+	w.stop()
+	resp.Body = &watchedBody{resp.Body, w}
+	if !slices.Contains(q.want, resp.StatusCode) {
+		answer := statusError(resp)
+		answer.aside = q.aside
+		return nil, answer
+	}
+	return resp, nil
+}
+
+func (c *Client) exchange(w *watchdog, client *http.Client, q request) (*http.Response, error) {
+	body := q.body
+	if u, ok := body.(*upload); ok {
+		u.watch = w
+	}
+	r, err := http.NewRequestWithContext(w.ctx, q.method, q.url.String(), body)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		r.ContentLength = q.size
+	}
+	r.Header = q.header.Clone()
+	resp, err := client.Do(r)
+	if err != nil {
+		return nil, withoutQuery(q, err)
+	}
+	return resp, nil
+}
+
+// withoutQuery words a failed request without its query, in which storage
+// services put signatures.
+func withoutQuery(q request, err error) error {
+	at := q.url
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		err = failed.Err
+		if u, parseErr := url.Parse(failed.URL); parseErr == nil {
+			at = u
+		}
+	}
+	var answer *transport.Error
+	if errors.As(err, &answer) {
+		return err // it becomes a StatusError
+	}
+	return requestError(q.method, at, err)
+}
+
+func requestError(method string, u *url.URL, err error) error {
+	return fmt.Errorf("%s %s%s: %w", method, u.Host, u.Path, err)
+}
+
+// do sends a request without an own body, trying again, and drains the answer.
+func (c *Client) do(ctx context.Context, q request) (*http.Response, error) {
+	return retry(ctx, c, func() (*http.Response, error) {
+		resp, err := c.send(ctx, q)
+		if err == nil {
+			drain(resp)
+		}
+		return resp, err
+	})
+}
+
+// drain reads a small body to its end, so that the connection is used again.
+func drain(resp *http.Response) {
+	_, _ = io.CopyN(io.Discard, resp.Body, maxErrorBody) // what is lost is a connection
+	resp.Body.Close()
+}
+
+// fetch sends a request, trying again, and reads a body of at most limit bytes.
+func (c *Client) fetch(ctx context.Context, q request, limit int64) (*http.Response, []byte, error) {
+	var body []byte
+	resp, err := retry(ctx, c, func() (*http.Response, error) {
+		resp, err := c.send(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		defer resp.Body.Close()
+		body, err = io.ReadAll(io.LimitReader(resp.Body, limit+1))
+		if err != nil {
+			return nil, requestError(q.method, q.url, err)
+		}
+		return resp, nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if int64(len(body)) > limit {
+		return nil, nil, requestError(q.method, q.url, fmt.Errorf("the answer is larger than %d bytes", limit))
+	}
+	return resp, body, nil
+}

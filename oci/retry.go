@@ -1,0 +1,127 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+// maxRetryAfter is the longest wait that a registry may ask for; one that asks
+// for more has said no.
+const maxRetryAfter = 5 * time.Minute
+
+// transientError is a failure of the network that may be gone the next time.
+type transientError struct{ error }
+
+func (e transientError) Unwrap() error { return e.error }
+
+// gaveUpError ends a number of tries: whoever called for them must not begin
+// anew.
+type gaveUpError struct {
+	error
+	tries int
+}
+
+func (e *gaveUpError) Error() string { return fmt.Sprintf("%s (tried %d times)", e.error, e.tries) }
+func (e *gaveUpError) Unwrap() error { return e.error }
+
+// ended is the error of a context that has ended: its own, and the cause if it
+// was given one.
+func ended(ctx context.Context) error {
+	if cause := context.Cause(ctx); cause != ctx.Err() {
+		return fmt.Errorf("%w: %w", ctx.Err(), cause)
+	}
+	return ctx.Err()
+}
+
+// attempts counts the tries of one thing and waits between them.
+type attempts struct {
+	limit  int
+	failed int
+	waits  *backoff.ExponentialBackOff
+}
+
+func (c *Client) attempts() *attempts {
+	waits := backoff.NewExponentialBackOff()
+	waits.InitialInterval = c.backoff
+	waits.Multiplier = 2
+	waits.MaxInterval = max(30*time.Second, c.backoff)
+	waits.Reset()
+	return &attempts{limit: c.tries, waits: waits}
+}
+
+// progress forgets the tries so far.
+func (a *attempts) progress() {
+	if a.failed > 0 {
+		a.failed = 0
+		a.waits.Reset()
+	}
+}
+
+// next waits until it is time to try again after err, or gives the error to
+// end with.
+func (a *attempts) next(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ended(ctx)
+	}
+	asked, retryable := isRetryable(err)
+	if !retryable || asked > maxRetryAfter {
+		return err
+	}
+	if a.failed++; a.failed >= a.limit {
+		return &gaveUpError{err, a.failed}
+	}
+	timer := time.NewTimer(max(a.waits.NextBackOff(), asked))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ended(ctx)
+	}
+}
+
+// isRetryable says whether err may be gone the next time, and how long the
+// registry asked to wait. An answer within a transientError is one that has
+// another way around it.
+func isRetryable(err error) (time.Duration, bool) {
+	var gaveUp *gaveUpError
+	if errors.As(err, &gaveUp) {
+		return 0, false
+	}
+	var network transientError
+	transient := errors.As(err, &network)
+	var answer *StatusError
+	if errors.As(err, &answer) {
+		return answer.RetryAfter, transient || isRetryableStatus(answer.Status)
+	}
+	return 0, transient
+}
+
+func isRetryableStatus(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout,
+		522: // Cloudflare: the origin did not answer
+		return true
+	}
+	return false
+}
+
+// retry does something until it succeeds, or fails in a way that trying again
+// cannot mend, or too often.
+func retry[T any](ctx context.Context, c *Client, do func() (T, error)) (T, error) {
+	for a := c.attempts(); ; {
+		got, err := do()
+		if err == nil {
+			return got, nil
+		}
+		if err := a.next(ctx, err); err != nil {
+			return got, err
+		}
+	}
+}
