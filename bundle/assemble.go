@@ -19,7 +19,7 @@ func (p *planner) content() (*Content, error) {
 	if err := p.vitalMissing(); err != nil {
 		return nil, err
 	}
-	a := assembler{planner: p, content: Content{read: map[digest.Digest][]byte{}}, placed: map[digest.Digest]bool{}, blobs: map[digest.Digest]Blob{}}
+	a := assembler{planner: p, content: Content{Images: []Image{}, Nodes: []Node{}, read: map[digest.Digest][]byte{}}, placed: map[digest.Digest]bool{}, blobs: map[digest.Digest]Blob{}}
 	for _, ref := range slices.Sorted(maps.Keys(p.images)) {
 		a.content.Images = append(a.content.Images, Image{Reference: ref, Digest: p.images[ref]})
 		if err := a.node(p.images[ref]); err != nil {
@@ -27,7 +27,7 @@ func (p *planner) content() (*Content, error) {
 		}
 	}
 	c := &a.content
-	c.Blobs = append(a.order(RoleConfig), a.order(RoleLayer)...)
+	c.Blobs = slices.Concat([]Blob{}, a.order(RoleConfig), a.order(RoleLayer))
 	c.Releases = slices.CompactFunc(slices.SortedFunc(slices.Values(p.released), func(a, b Release) int { return cmp.Compare(a.Image, b.Image) }),
 		func(a, b Release) bool { return a.Image == b.Image })
 	c.Streams, c.SamplesComplete = p.stream, p.complete
@@ -137,29 +137,4 @@ func (a *assembler) order(role string) []Blob {
 		}
 	}
 	return found
-}
-
-// describe says of a node what the inventory does.
-func describe(n oci.Node) Node {
-	d := Node{Digest: n.Descriptor.Digest, Size: n.Descriptor.Size, MediaType: n.Descriptor.MediaType}
-	if n.Config != nil {
-		d.Config = n.Config.Digest
-	}
-	for _, l := range n.Layers {
-		d.Layers = append(d.Layers, l.Digest)
-	}
-	for _, c := range n.Children {
-		d.Children = append(d.Children, c.Digest)
-	}
-	return d
-}
-
-// sameNode holds a node that a source gave against the inventory. Bytes of the
-// right digest can only differ if the inventory speaks of them falsely.
-func sameNode(want, got Node) error {
-	if want.Size != got.Size || want.MediaType != got.MediaType || want.Config != got.Config ||
-		!slices.Equal(want.Layers, got.Layers) || !slices.Equal(want.Children, got.Children) {
-		return fmt.Errorf("node %s is not what the inventory says of it", want.Digest)
-	}
-	return nil
 }

@@ -35,7 +35,11 @@ func (b *Bundle) Check(ctx context.Context, o CheckOptions) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &check{bundle: b, users: b.Inventory.Content.users(), options: o}
+	content := &b.Inventory.Content
+	c := &check{
+		bundle: b, users: content.users(), nodes: content.nodeByDigest(), said: newNodeCheck(content),
+		options: o, parts: map[string]bool{},
+	}
 	if err := c.run(ctx); err != nil {
 		return nil, err
 	}
@@ -53,12 +57,15 @@ func Verdict(findings []Finding) error { return joined(findings) }
 type check struct {
 	bundle  *Bundle
 	users   map[digest.Digest][]string
+	nodes   nodeTable
+	said    nodeCheck
 	options CheckOptions
 
 	done *tally
 
 	mu    sync.Mutex
 	found []Finding
+	parts map[string]bool // paths of volumes with a part of a blob whose rest was not given
 }
 
 func (c *check) run(ctx context.Context) error {
@@ -72,10 +79,7 @@ func (c *check) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if c.options.Sums || len(c.bundle.Signers) == 0 {
-		return c.sums(ctx)
-	}
-	return nil
+	return c.sums(ctx)
 }
 
 // copies gives the sets of files to check: all volumes once, then every further
@@ -144,14 +148,24 @@ func (c *check) header(v *volumeSet, e Entry) error {
 	return c.verdict(v, "header", e.Offset, block, e, err)
 }
 
-// contents hashes one file of the archive. One that lies in part on volumes that
-// were not given cannot be judged.
+// contents hashes one file of the archive. Of one that lies in part on volumes
+// that were not given, only the sums of the others can tell.
 func (c *check) contents(ctx context.Context, v *volumeSet, e Entry) error {
-	if e.Size == 0 || !v.all(e.data(), e.Size) {
+	if e.Size == 0 {
 		return ctx.Err()
 	}
+	if !v.all(e.data(), e.Size) {
+		c.part(v, e)
+		return ctx.Err()
+	}
+	var raw bytes.Buffer // of a node, to read what it says
 	sum := sha256.New()
-	_, err := io.Copy(sum, &countingReader{&contextReader{ctx, v.section(e.data(), e.Size)}, c.done.add})
+	into := io.Writer(sum)
+	node, isNode := c.nodes[e.Digest]
+	if isNode {
+		into = io.MultiWriter(sum, &raw)
+	}
+	_, err := io.Copy(into, &countingReader{&contextReader{ctx, v.section(e.data(), e.Size)}, c.done.add})
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -161,6 +175,9 @@ func (c *check) contents(ctx context.Context, v *volumeSet, e Entry) error {
 	}
 	if err == nil && digest.NewDigest(digest.SHA256, sum) != want {
 		err = errors.New("the contents have another digest")
+	}
+	if err == nil && isNode {
+		err = c.said.check(node, raw.Bytes())
 	}
 	return c.verdict(v, "blob", e.data(), e.Size, e, err)
 }
@@ -178,22 +195,37 @@ func (c *check) zeros(v *volumeSet, element string, offset, length int64, e Entr
 	return c.verdict(v, element, offset, length, e, err)
 }
 
-// verdict records a problem with a range of the archive where it begins.
+// part remembers the volumes with a part of a blob that cannot be hashed.
+func (c *check) part(v *volumeSet, e Entry) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, at := range v.layout.spans(e.data(), e.Size) {
+		if f := v.files[at.volume]; f != nil {
+			c.parts[f.Name()] = true
+		}
+	}
+}
+
+// verdict records a problem with a range of the archive, in each volume that it
+// lies on: which of them is the damaged one, a digest does not tell.
 func (c *check) verdict(v *volumeSet, element string, offset, length int64, e Entry, problem error) error {
 	if problem == nil {
 		return nil
 	}
-	at := v.layout.spans(offset, length)[0]
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.found = append(c.found, Finding{
-		File: v.files[at.volume].Name(), Element: element, Offset: at.offset, Length: length,
-		Digest: e.Digest, Problem: problem.Error(), Images: c.users[e.Digest], kind: ErrDamaged,
-	})
+	for _, at := range v.layout.spans(offset, length) {
+		c.found = append(c.found, Finding{
+			File: v.files[at.volume].Name(), Element: element, Offset: at.offset, Length: at.length,
+			Digest: e.Digest, Problem: problem.Error(), Images: c.users[e.Digest], kind: ErrDamaged,
+		})
+	}
 	return nil
 }
 
-// sums holds whole volumes against the lines of SHA256SUMS, as sha256sum -c does.
+// sums holds whole volumes against the lines of SHA256SUMS, as sha256sum -c
+// does: all of them where that was asked for or nobody signed, else those that
+// the layout alone could not judge.
 func (c *check) sums(ctx context.Context) error {
 	for _, dir := range c.bundle.dirs {
 		contents, err := readSmall(filepath.Join(dir, SumsFile), maxSumsSize)
@@ -205,7 +237,11 @@ func (c *check) sums(ctx context.Context) error {
 			continue // found already
 		}
 		for _, s := range sums[2:] {
-			if err := c.sum(ctx, filepath.Join(dir, s.Name), s); err != nil {
+			path := filepath.Join(dir, s.Name)
+			if !c.options.Sums && len(c.bundle.Signers) > 0 && !c.parts[path] {
+				continue
+			}
+			if err := c.sum(ctx, path, s); err != nil {
 				return err
 			}
 		}

@@ -47,10 +47,7 @@ func Export(ctx context.Context, client *oci.Client, inv *Inventory, dir string,
 	if err != nil {
 		return err
 	}
-	if x.medium, err = newMedium(dir, o.Restart); err != nil {
-		return err
-	}
-	if err := x.checkSpace(); err != nil {
+	if err := x.take(medium{dir}); err != nil {
 		return err
 	}
 	if err := x.begin(); err != nil {
@@ -100,20 +97,26 @@ func BytesToWrite(inv *Inventory) (int64, error) {
 // (64 KiB on large FAT volumes) and its place in a directory, in bytes.
 const fileSlack = 64<<10 + 4<<10
 
-func (x *export) checkSpace() error {
+// take takes the directory, if the bundle fits into it.
+func (x *export) take(m medium) error {
+	leftovers, err := m.leftovers(x.options.Restart)
+	if err != nil {
+		return err
+	}
 	need, err := BytesToWrite(x.inv)
 	if err != nil {
 		return err
 	}
 	need += int64(len(x.inv.Storage.Volumes)+6) * fileSlack
-	free, err := x.medium.free()
+	free, err := m.free(leftovers)
 	if err != nil {
 		return err
 	}
 	if need > free {
-		return fmt.Errorf("%w: %s has %d bytes free, the bundle needs %d", ErrNoSpace, x.medium.dir, free, need)
+		return fmt.Errorf("%w: %s has %d bytes free, the bundle needs %d", ErrNoSpace, m.dir, free, need)
 	}
-	return nil
+	x.medium = m
+	return m.take(leftovers)
 }
 
 // begin writes all that comes before the payload: who finds the directory knows

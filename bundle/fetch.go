@@ -20,10 +20,11 @@ type sources struct {
 	client *oci.Client
 	read   map[digest.Digest][]byte   // nodes that need not be fetched
 	users  map[digest.Digest][]string // references of images
+	check  nodeCheck
 }
 
 func newSources(client *oci.Client, c *Content) *sources {
-	return &sources{client, c.read, c.users()}
+	return &sources{client, c.read, c.users(), newNodeCheck(c)}
 }
 
 // users gives, for each node and blob, the references of the images that need it.
@@ -100,7 +101,7 @@ func (s *sources) node(ctx context.Context, want Node) ([]byte, error) {
 	for _, repo := range s.repositories(want.Digest) {
 		got, err := s.client.Node(ctx, repo)
 		if err == nil {
-			return got.Raw, sameNode(want, describe(got))
+			return got.Raw, s.check.check(want, got.Raw)
 		}
 		if failed = errors.Join(failed, err); !oci.IsMissing(err) {
 			break

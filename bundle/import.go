@@ -29,7 +29,8 @@ const (
 	StatePresent  = "already there" // its names led to its digest before
 	StateSkipped  = "skipped"       // its content is missing, or on volumes that were not given
 	StateFailed   = "failed"
-	StatePlanned  = "to import" // by Rehearse
+	StateOpen     = "not finished" // the import was interrupted before
+	StatePlanned  = "to import"    // by Rehearse
 )
 
 // ImageResult is what became of one image.
@@ -149,7 +150,7 @@ func (b *Bundle) importable(o ImportOptions) error {
 		return err
 	}
 	if o.Partial {
-		findings = slices.DeleteFunc(findings, func(f Finding) bool { return f.kind == ErrAbsent })
+		findings = slices.DeleteFunc(findings, func(f Finding) bool { return f.kind == ErrAbsent && f.Element == "volume" })
 	}
 	if err := Verdict(findings); err != nil {
 		return err
@@ -164,6 +165,7 @@ func (b *Bundle) importable(o ImportOptions) error {
 // it nothing can be imported.
 func (im *importing) readNodes() error {
 	im.raw = make(map[digest.Digest][]byte, len(im.nodes))
+	said := newNodeCheck(&im.bundle.Inventory.Content)
 	for d, n := range im.nodes {
 		e, _ := im.bundle.Layout.Find(d)
 		if !im.volumes.all(e.data(), e.Size) {
@@ -173,6 +175,9 @@ func (im *importing) readNodes() error {
 		err := im.volumes.read(raw, e.data())
 		if err == nil && digest.FromBytes(raw) != d {
 			err = errors.New("the contents have another digest")
+		}
+		if err == nil {
+			err = said.check(n, raw)
 		}
 		if err != nil {
 			return im.damaged(e, err)
@@ -189,7 +194,7 @@ func (im *importing) damaged(e Entry, err error) error {
 	if f := im.volumes.files[at.volume]; f != nil {
 		name = f.Name()
 	}
-	return Finding{File: name, Element: "blob", Offset: at.offset, Length: e.Size, Digest: e.Digest, Problem: err.Error(), kind: ErrDamaged}
+	return Finding{File: name, Element: "blob", Offset: at.offset, Length: min(at.length, e.Size), Digest: e.Digest, Problem: err.Error(), kind: ErrDamaged}
 }
 
 // incomplete finds the images that cannot be complete at the destination, for
@@ -271,6 +276,8 @@ func (im *importing) image(ctx context.Context, image placed) error {
 	case errors.Is(err, errSkip):
 		result.State, result.Reason = StateSkipped, strings.TrimPrefix(err.Error(), errSkip.Error()+": ")
 		err = nil
+	case ctx.Err() != nil:
+		result.State = StateOpen
 	default:
 		result.State, result.Reason = StateFailed, err.Error()
 		err = fmt.Errorf("import %s: %w", image.Reference, err)
@@ -321,7 +328,7 @@ func (im *importing) list() []ImageResult {
 		if r, there := im.results[image.Reference]; there {
 			list = append(list, r)
 		} else {
-			list = append(list, ImageResult{Reference: image.Reference, Digest: image.Digest, State: StateFailed, Reason: "not begun"})
+			list = append(list, ImageResult{Reference: image.Reference, Digest: image.Digest, State: StateOpen})
 		}
 	}
 	for _, m := range im.bundle.Inventory.Content.Missing {

@@ -3,11 +3,10 @@ package bundle
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
-
-	"airlift/oci"
 )
 
 // Inventory is bundle.json: what the bundle holds and how its archive is cut.
@@ -198,7 +197,7 @@ func ParseInventory(data []byte) (*Inventory, error) {
 	if len(data) > MaxInventorySize {
 		return nil, fmt.Errorf("parse %s: more than %d bytes", InventoryFile, MaxInventorySize)
 	}
-	if err := oci.CheckJSON(data); err != nil {
+	if err := checkKeys(data, Inventory{}); err != nil {
 		return nil, fmt.Errorf("parse %s: %w", InventoryFile, err)
 	}
 	if err := checkFormat(data); err != nil {
@@ -229,7 +228,7 @@ func decodeInventory(data []byte) (*Inventory, error) {
 	inv.rawContent = compact.Bytes()
 	said := inv.Storage
 	if err := inv.computeStorage(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%v", err) // of no class: nobody here chose the size of volumes
 	}
 	if !equalStorage(said, inv.Storage) {
 		return nil, fmt.Errorf("storage does not follow from content")
@@ -250,6 +249,8 @@ func checkFormat(data []byte) error {
 		return fmt.Errorf("parse %s: %w", InventoryFile, err)
 	}
 	switch {
+	case head.Format == "":
+		return errors.New("it has no format: it is not a bundle's inventory")
 	case head.Format != Format:
 		return fmt.Errorf("format %.60q is not known to this version, which reads %s; it was written by %.60q", head.Format, Format, head.About.Tool)
 	case head.Layout != LayoutName:

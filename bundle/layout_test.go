@@ -177,11 +177,7 @@ func TestRollback(t *testing.T) {
 // writeArchive writes the volumes; with disturb every blob comes wrong first.
 func writeArchive(t *testing.T, dir string, l *Layout, data map[digest.Digest][]byte, disturb bool) {
 	t.Helper()
-	m, err := newMedium(dir, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := newCommitter(m, l, func(int64) {})
+	c, err := newCommitter(medium{dir}, l, func(int64) {})
 	if err != nil {
 		t.Fatal(err)
 	}

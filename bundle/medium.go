@@ -17,25 +17,39 @@ import (
 // durable by fsync; so nothing depends on rename, which FAT does not keep.
 type medium struct{ dir string }
 
-// newMedium takes a directory, which it makes if there is none, and that must
-// hold no bundle yet. With restart, what an unfinished export left is removed.
-func newMedium(dir string, restart bool) (medium, error) {
-	m := medium{dir}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return m, err
-	}
+// CheckOutput says beforehand whether Export would write into a directory: one
+// that is not there, or that holds no bundle, or with restart one with an
+// unfinished export (without, ErrUnfinished).
+func CheckOutput(dir string, restart bool) error {
+	_, err := medium{dir}.leftovers(restart)
+	return err
+}
+
+// leftovers are the files of an unfinished export that a restart removes.
+func (m medium) leftovers(restart bool) ([]string, error) {
 	held, err := m.bundleFiles()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
 	if err != nil || len(held) == 0 {
-		return m, err
+		return nil, err
 	}
 	_, err = os.Stat(m.path(CheckpointFile))
 	switch unfinished := err == nil; {
 	case !unfinished:
-		return m, fmt.Errorf("%w: %s holds another bundle (%s is there)", ErrUsage, dir, held[0])
+		return nil, fmt.Errorf("%w: %s holds another bundle (%s is there)", ErrUsage, m.dir, held[0])
 	case !restart:
-		return m, fmt.Errorf("%w: %s holds an unfinished export", ErrUnfinished, dir)
+		return nil, fmt.Errorf("%w in %s", ErrUnfinished, m.dir)
 	}
-	return m, m.clear(held)
+	return held, nil
+}
+
+// take makes the directory if there is none, and removes leftovers from it.
+func (m medium) take(leftovers []string) error {
+	if err := os.MkdirAll(m.dir, 0o777); err != nil {
+		return err
+	}
+	return m.clear(leftovers)
 }
 
 // ErrUnfinished: the directory holds an export that was not finished.
@@ -146,13 +160,28 @@ func (m medium) remove(name string) error {
 	return m.syncDir()
 }
 
-// free is the number of bytes that can still be written.
-func (m medium) free() (int64, error) {
+// free is the number of bytes that can be written, once leftovers are removed.
+// For a directory that is not there yet, its parent says it.
+func (m medium) free(leftovers []string) (int64, error) {
 	var s unix.Statfs_t
-	if err := unix.Statfs(m.dir, &s); err != nil {
-		return 0, fmt.Errorf("ask %s for its free space: %w", m.dir, err)
+	dir := m.dir
+	err := unix.Statfs(dir, &s)
+	for errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		err = unix.Statfs(dir, &s)
 	}
-	return int64(s.Bavail) * s.Bsize, nil //nolint:unconvert // widths differ by platform
+	if err != nil {
+		return 0, fmt.Errorf("ask %s for its free space: %w", dir, err)
+	}
+	free := int64(s.Bavail) * s.Bsize //nolint:unconvert // widths differ by platform
+	for _, name := range leftovers {
+		info, err := os.Stat(m.path(name))
+		if err != nil {
+			return 0, err
+		}
+		free += info.Size()
+	}
+	return free, nil
 }
 
 // storageError marks a full medium, in the three ways that systems say it.

@@ -59,7 +59,7 @@ func Open(dirs []string, trust Trust) (*Bundle, error) {
 		return nil, err
 	}
 	var err error
-	if b.Signers, b.Unchecked, err = b.signatures(InventoryFile, b.bytes); err != nil {
+	if b.Signers, b.Unchecked, err = b.trust.signatures(b.dirs, InventoryFile, b.bytes); err != nil {
 		return nil, err
 	}
 	if b.Inventory, err = ParseInventory(b.bytes); err != nil {
@@ -90,13 +90,13 @@ func (b *Bundle) readInventory() error {
 
 // signatures gives the trusted keys that signed a file, in any of the
 // directories, and the ids of others whose signatures lie there.
-func (b *Bundle) signatures(file string, contents []byte) (signers, unchecked []string, err error) {
-	if b.trust.Unverified {
-		unchecked, err = b.signatureIDs(file, nil)
+func (t Trust) signatures(dirs []string, file string, contents []byte) (signers, unchecked []string, err error) {
+	if t.Unverified {
+		unchecked, err = signatureIDs(dirs, file, nil)
 		return nil, unchecked, err
 	}
-	for _, key := range b.trust.Keys {
-		signed, err := b.signedBy(key, file, contents)
+	for _, key := range t.Keys {
+		signed, err := signedBy(key, dirs, file, contents)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -104,20 +104,20 @@ func (b *Bundle) signatures(file string, contents []byte) (signers, unchecked []
 			signers = append(signers, key.ID())
 		}
 	}
-	if unchecked, err = b.signatureIDs(file, signers); err != nil {
+	if unchecked, err = signatureIDs(dirs, file, signers); err != nil {
 		return nil, nil, err
 	}
-	return signers, unchecked, b.enough(file, signers, unchecked)
+	return signers, unchecked, t.enough(file, signers, unchecked)
 }
 
 // enough decides whether a file is trusted.
-func (b *Bundle) enough(file string, signers, unchecked []string) error {
+func (t Trust) enough(file string, signers, unchecked []string) error {
 	switch {
 	case len(signers) > 0:
 		return nil
 	case len(unchecked) > 0:
 		return fmt.Errorf("%w: %s is signed by %s only", ErrUntrusted, file, strings.Join(unchecked, ", "))
-	case !b.trust.AllowUnsigned:
+	case !t.AllowUnsigned:
 		return fmt.Errorf("%w: %s has no signature", ErrUntrusted, file)
 	}
 	return nil
@@ -125,9 +125,9 @@ func (b *Bundle) enough(file string, signers, unchecked []string) error {
 
 // signedBy says whether a key signed a file. A signature file of this key with
 // anything else in it is an error.
-func (b *Bundle) signedBy(key verify.PublicKey, file string, contents []byte) (bool, error) {
+func signedBy(key verify.PublicKey, dirs []string, file string, contents []byte) (bool, error) {
 	signed := false
-	for _, dir := range b.dirs {
+	for _, dir := range dirs {
 		path := filepath.Join(dir, signatureFile(file, key.ID()))
 		signature, err := readSmall(path, verify.MaxSignatureSize)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -145,9 +145,9 @@ func (b *Bundle) signedBy(key verify.PublicKey, file string, contents []byte) (b
 }
 
 // signatureIDs are the key ids of the signatures over a file, but those known.
-func (b *Bundle) signatureIDs(file string, known []string) ([]string, error) {
+func signatureIDs(dirs []string, file string, known []string) ([]string, error) {
 	var ids []string
-	for _, dir := range b.dirs {
+	for _, dir := range dirs {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
 			return nil, err

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,7 +26,7 @@ func ParseLocation(s string) (Location, error) {
 	}
 	host, path, _ := strings.Cut(s, "/")
 	ref, err := oci.ParseReference(host + "/" + cmp.Or(path, "x") + "@" + string(emptyDigest))
-	if err != nil || ref.Registry != host {
+	if err != nil || ref.Registry != host || ref.Tag != "" {
 		return Location{}, fmt.Errorf("%w: %q is not a registry: write HOST[:PORT][/PREFIX]", ErrUsage, s)
 	}
 	return Location{host, path}, nil
@@ -35,7 +36,7 @@ func ParseLocation(s string) (Location, error) {
 // cluster will give to a registry: the CRDs of mirror sets decide what that can be.
 func ParseClusterLocation(s string) (Location, error) {
 	if err := manifest.CheckMirror(s); err != nil {
-		return Location{}, fmt.Errorf("%w: no mirror set can name %q: %w", ErrUsage, s, err)
+		return Location{}, fmt.Errorf("%w: no mirror set can hold %w", ErrUsage, err)
 	}
 	return ParseLocation(s)
 }
@@ -73,7 +74,7 @@ func ParseMapping(s string, to Location) (Mapping, error) {
 	}
 	dest = strings.Trim(dest, "/")
 	if _, err := ParseLocation(join(to.String(), dest)); err != nil {
-		return Mapping{}, fmt.Errorf("map %q: %w", s, err)
+		return Mapping{}, fmt.Errorf("%w: map %q: %q is not a path", ErrUsage, s, dest)
 	}
 	return Mapping{source, dest}, nil
 }
@@ -167,6 +168,9 @@ func (p Placement) place(c *Content) ([]placed, error) {
 		for _, tag := range imageTags(source, image.Digest, tags[image.Reference]) {
 			one.names = append(one.names, destination{path: path, tag: tag})
 		}
+		if long := longest(one.names); len(long) > maxTag {
+			return nil, fmt.Errorf("%w: %s would get the tag %s, which is longer than the %d characters that registries take", ErrUsage, image.Reference, long, maxTag)
+		}
 		for _, d := range rewrites[image.Reference] {
 			if !slices.ContainsFunc(one.names, func(n destination) bool { return n.path == d.path && n.tag == d.tag }) {
 				one.names = append(one.names, d)
@@ -174,7 +178,15 @@ func (p Placement) place(c *Content) ([]placed, error) {
 		}
 		all = append(all, one)
 	}
-	return all, p.collisions(all)
+	return all, errors.Join(p.unfit(all), p.collisions(all))
+}
+
+// maxTag is the length of a tag in characters (distribution, reference grammar).
+const maxTag = 128
+
+// longest is the longest tag of some names.
+func longest(names []destination) string {
+	return slices.MaxFunc(names, func(a, b destination) int { return len(a.tag) - len(b.tag) }).tag
 }
 
 // imageTags are the tags of an image. Registries collect what has none, so each
@@ -240,6 +252,20 @@ func (p Placement) rewritten(t StreamTag) (destination, error) {
 	return destination{path: path, tag: tag, rewritten: true}, nil
 }
 
+// unfit refuses names that no registry takes, such as a tag of more than 128
+// characters.
+func (p Placement) unfit(all []placed) error {
+	var failed []error
+	for _, image := range all {
+		for _, d := range image.names {
+			if _, err := oci.ParseReference(p.pushed(d).String()); err != nil {
+				failed = append(failed, fmt.Errorf("%w: no name for %s: %w", ErrUsage, image.Reference, err))
+			}
+		}
+	}
+	return errors.Join(failed...)
+}
+
 // collisions refuses two digests under one name.
 func (p Placement) collisions(all []placed) error {
 	taken := map[destination]placed{}
@@ -268,11 +294,11 @@ var ErrCollision = fmt.Errorf("two images for one name")
 func (p Placement) check(all []placed) error {
 	for _, location := range append([]Location{p.Cluster}, p.Mirrors...) {
 		if err := manifest.CheckMirror(location.String()); err != nil {
-			return fmt.Errorf("%w: no mirror set can name %s: %w", ErrUsage, location, err)
+			return fmt.Errorf("%w: no mirror set can hold %w", ErrUsage, err)
 		}
 		for _, image := range all {
 			if err := manifest.CheckMirror(p.at(location, image.names[0].path)); err != nil {
-				return fmt.Errorf("%w: no mirror set can name the place of %s: %w", ErrUsage, image.Reference, err)
+				return fmt.Errorf("%w: %s: no mirror set can hold %w", ErrUsage, image.Reference, err)
 			}
 		}
 	}

@@ -39,6 +39,9 @@ func MissingErrors(list []Missing) error {
 	return errors.Join(errs...)
 }
 
+// key orders what is missing: by reference, then by what lists it.
+func (m Missing) key() string { return m.Reference + " " + string(m.Parent) }
+
 // String names what is missing and what for.
 func (m Missing) String() string {
 	if m.Parent == "" {
@@ -234,7 +237,8 @@ func (p *planner) fail(ref oci.Reference, parent digest.Digest, err error) {
 		p.failed = append(p.failed, fmt.Errorf("resolve %s: %w", ref, err))
 		return
 	}
-	p.missing[ref.String()+" "+string(parent)] = Missing{Reference: ref.String(), Parent: parent, Reason: reason(err)}
+	m := Missing{Reference: ref.String(), Parent: parent, Reason: reason(err)}
+	p.missing[m.key()] = m
 }
 
 // reason is the registry's answer without what differs between two mirrors of

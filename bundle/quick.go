@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"airlift/verify"
 )
@@ -62,10 +64,27 @@ func (b *Bundle) volumeSize(v volumeFile) []Finding {
 	f := Finding{File: v.path, Element: "volume", kind: ErrDamaged, Offset: min(v.size, want)}
 	if v.size < want {
 		f.Problem = fmt.Sprintf("cut short: %d bytes where %d belong", v.size, want)
+		f.Images = b.behind(v.index, v.size)
 	} else {
 		f.Problem = fmt.Sprintf("too long: %d bytes where %d belong", v.size, want)
 	}
 	return []Finding{f}
+}
+
+// behind are the references of the images that need something of a volume from
+// an offset on.
+func (b *Bundle) behind(volume int, offset int64) []string {
+	users := b.Inventory.Content.users()
+	start, end := b.Layout.volume(volume)
+	need := map[string]bool{}
+	for _, e := range b.Layout.Entries {
+		if e.end() > start+offset && e.Offset < end {
+			for _, image := range users[e.Digest] {
+				need[image] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(need))
 }
 
 // firstHeader tells another bundle's volume of the same size from this one's.
@@ -99,7 +118,8 @@ func readAt(path string, p []byte, offset int64) error {
 }
 
 // seal holds a medium against its SHA256SUMS: that they are there, signed, well
-// formed, true of the small files, and name no volume that is not beside them.
+// formed, and true of the small files. Volumes that they name may lie on other
+// media: one set of sums for all media is as good as one for each.
 func (b *Bundle) seal(dir string) []Finding {
 	path := filepath.Join(dir, SumsFile)
 	contents, err := readSmall(path, maxSumsSize)
@@ -109,7 +129,7 @@ func (b *Bundle) seal(dir string) []Finding {
 	if err != nil {
 		return []Finding{{File: path, Element: "file", kind: ErrDamaged, Problem: err.Error()}}
 	}
-	if _, _, err := b.signatures(SumsFile, contents); err != nil {
+	if _, _, err := b.trust.signatures([]string{dir}, SumsFile, contents); err != nil {
 		return []Finding{{File: path, Element: "signature", kind: ErrUntrusted, Problem: err.Error()}}
 	}
 	sums, err := verify.ParseSums(contents, b.sumNames(contents))
@@ -131,7 +151,7 @@ func (b *Bundle) sumNames(contents []byte) []string {
 	return names
 }
 
-// sealed checks the sums of the small files, and that the volumes are there.
+// sealed checks the sums of the small files; volumes are held against the layout.
 func (b *Bundle) sealed(dir string, sums []verify.Sum) []Finding {
 	var found []Finding
 	for _, s := range sums {
@@ -142,7 +162,7 @@ func (b *Bundle) sealed(dir string, sums []verify.Sum) []Finding {
 		data, err := readSmall(path, MaxInventorySize)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			found = append(found, Finding{File: path, Element: "file", kind: ErrAbsent, Problem: "not there"})
+			found = append(found, Finding{File: path, Element: "file", kind: ErrDamaged, Problem: "not there"})
 		case err != nil:
 			found = append(found, Finding{File: path, Element: "file", kind: ErrDamaged, Problem: err.Error()})
 		case sha256.Sum256(data) != s.SHA256:

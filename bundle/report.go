@@ -11,8 +11,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-
-	"airlift/oci"
 )
 
 // ReportFormat is what report.json says of its own form.
@@ -25,8 +23,8 @@ const ReportFile = "report.json"
 // that is written for the cluster follows from it.
 type Report struct {
 	Format  string        `json:"format"`
-	Content digest.Digest `json:"content"` // id of what was imported
-	Assumed bool          `json:"assumed,omitempty"`
+	Content digest.Digest `json:"content"`           // id of what was imported
+	Assumed bool          `json:"assumed,omitempty"` // no registry was asked
 	Options ObjectOptions `json:"options"`
 	Images  []ImageResult `json:"images"` // of this import
 	// Held is all that this and earlier imports brought, sorted by reference.
@@ -127,6 +125,9 @@ func (c *Content) releaseReferences() map[string]bool {
 
 // Extend adds what an earlier import into the same registry brought.
 func (r *Report) Extend(earlier *Report) error {
+	if earlier.Assumed != r.Assumed {
+		return fmt.Errorf("%w: %w", ErrUsage, errAssumed)
+	}
 	if earlier.Options.To != r.Options.To || earlier.Options.Cluster != r.Options.Cluster {
 		return fmt.Errorf("%w: the earlier report is of %s (%s for the cluster), this one of %s (%s)",
 			ErrUsage, earlier.Options.To, earlier.Options.Cluster, r.Options.To, r.Options.Cluster)
@@ -150,6 +151,9 @@ func (r *Report) Extend(earlier *Report) error {
 	return nil
 }
 
+// errAssumed: what a registry holds and what it would hold do not mix.
+var errAssumed = errors.New("objects of an import and objects that no registry was asked for do not belong into one directory")
+
 // union is a, then what of b is not in it.
 func union(a, b []string) []string {
 	all := slices.Clone(a)
@@ -170,7 +174,7 @@ func ReadReport(path string) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := oci.CheckJSON(data); err != nil {
+	if err := checkKeys(data, Report{}); err != nil {
 		return nil, fmt.Errorf("parse %s: %w", path, err)
 	}
 	var r Report

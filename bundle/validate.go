@@ -24,9 +24,13 @@ var (
 // contains itself.
 func (c *Content) validate() error {
 	v := validator{
+		sizes: make(map[digest.Digest]int64, len(c.Nodes)),
 		nodes: make(map[digest.Digest]bool, len(c.Nodes)), blobs: make(map[digest.Digest]bool, len(c.Blobs)),
 		images: make(map[string]bool, len(c.Images)), missing: make(map[string]bool, len(c.Missing)),
 		used: make(map[digest.Digest]bool, len(c.Blobs)+len(c.Nodes)),
+	}
+	for _, n := range c.Nodes {
+		v.sizes[n.Digest] = n.Size
 	}
 	for _, step := range []func(*Content) error{v.counts, v.missingOnes, v.blobTable, v.nodeTable, v.imageTable, v.releases, v.streams, v.nothingUnused} {
 		if err := step(c); err != nil {
@@ -38,7 +42,8 @@ func (c *Content) validate() error {
 
 type validator struct {
 	nodes, blobs, used map[digest.Digest]bool
-	images, missing    map[string]bool // by reference
+	sizes              map[digest.Digest]int64 // of nodes
+	images, missing    map[string]bool         // by reference
 }
 
 func (v *validator) counts(c *Content) error {
@@ -51,17 +56,27 @@ func (v *validator) counts(c *Content) error {
 		return fmt.Errorf("content: %d nodes, the limit is %d", len(c.Nodes), MaxNodes)
 	case len(c.Blobs) > MaxBlobs:
 		return fmt.Errorf("content: %d blobs, the limit is %d", len(c.Blobs), MaxBlobs)
+	case len(c.Missing) > MaxImages:
+		return fmt.Errorf("content: %d missing, the limit is %d", len(c.Missing), MaxImages)
 	}
 	return nil
 }
 
 func (v *validator) missingOnes(c *Content) error {
+	last := ""
 	for _, m := range c.Missing {
 		if err := checkReference(m.Reference); err != nil {
 			return fmt.Errorf("missing: %w", err)
 		}
-		if !textPattern.MatchString(m.Reason) {
+		switch key := m.key(); {
+		case key <= last:
+			return fmt.Errorf("missing %s: not in order", m.Reference)
+		case !textPattern.MatchString(m.Reason):
 			return fmt.Errorf("missing %s: reason %.60q is not a line of text", m.Reference, m.Reason)
+		case m.Parent != "" && checkDigest(m.Parent) != nil:
+			return fmt.Errorf("missing %s: parent %.80q is not a sha256 digest", m.Reference, string(m.Parent))
+		default:
+			last = key
 		}
 		v.missing[m.Reference] = true
 	}
@@ -74,9 +89,11 @@ func (v *validator) blobTable(c *Content) error {
 		if err := checkDigest(b.Digest); err != nil {
 			return fmt.Errorf("blob: %w", err)
 		}
-		switch {
+		switch size, listed := v.sizes[b.Digest]; {
 		case v.blobs[b.Digest]:
 			return fmt.Errorf("blob %s: listed twice", b.Digest)
+		case listed && size != b.Size:
+			return fmt.Errorf("blob %s: %d bytes, and %d as a node", b.Digest, b.Size, size)
 		case b.Size < 0 || b.Size > MaxBlobSize:
 			return fmt.Errorf("blob %s: size %d is outside of 0…%d", b.Digest, b.Size, int64(MaxBlobSize))
 		case b.Role != RoleConfig && b.Role != RoleLayer:
@@ -132,6 +149,8 @@ func (v *validator) imageTable(c *Content) error {
 			return fmt.Errorf("image %s: not in order", i.Reference)
 		case ref.Digest != "" && ref.Digest != i.Digest:
 			return fmt.Errorf("image %s: names another digest than %s", i.Reference, i.Digest)
+		case v.missing[i.Reference]:
+			return fmt.Errorf("image %s: both listed and missing", i.Reference)
 		case !v.nodes[i.Digest]:
 			return fmt.Errorf("image %s: its node %.80q is not listed", i.Reference, i.Digest)
 		}
@@ -142,7 +161,12 @@ func (v *validator) imageTable(c *Content) error {
 }
 
 func (v *validator) releases(c *Content) error {
+	lastImage := ""
 	for _, r := range c.Releases {
+		if r.Image <= lastImage {
+			return fmt.Errorf("release %.60q: not in order of its image", r.Version)
+		}
+		lastImage = r.Image
 		if !versionPattern.MatchString(r.Version) || !namePattern.MatchString(r.Architecture) {
 			return fmt.Errorf("release %.60q %.60q: not a version and an architecture", r.Version, r.Architecture)
 		}
@@ -170,7 +194,12 @@ func (v *validator) streams(c *Content) error {
 			return fmt.Errorf("imagestream %.60q: bad name or not in order", s.Name)
 		}
 		last = s.Name
+		lastTag := ""
 		for _, t := range s.Tags {
+			if t.Name <= lastTag {
+				return fmt.Errorf("imagestream %s: tag %.60q: not in order", s.Name, t.Name)
+			}
+			lastTag = t.Name
 			from, err := oci.ParseReference(t.From)
 			switch {
 			case !namePattern.MatchString(t.Name):

@@ -11,16 +11,17 @@ import (
 type volumeSet struct {
 	layout *Layout
 	files  map[int]*os.File
+	sizes  map[int]int64 // as found
 }
 
 func openVolumes(l *Layout, volumes map[int]volumeFile) (*volumeSet, error) {
-	v := &volumeSet{l, map[int]*os.File{}}
+	v := &volumeSet{l, map[int]*os.File{}, map[int]int64{}}
 	for i, volume := range volumes {
 		f, err := os.Open(volume.path)
 		if err != nil {
 			return nil, errors.Join(err, v.close())
 		}
-		v.files[i] = f
+		v.files[i], v.sizes[i] = f, volume.size
 	}
 	return v, nil
 }
@@ -33,10 +34,11 @@ func (v *volumeSet) close() error {
 	return errors.Join(errs...)
 }
 
-// all says whether every byte of a range lies in the volumes that are there.
+// all says whether every byte of a range lies in the volumes that are there, and
+// before their ends.
 func (v *volumeSet) all(offset, length int64) bool {
 	for _, s := range v.layout.spans(offset, length) {
-		if v.files[s.volume] == nil {
+		if v.files[s.volume] == nil || s.offset+s.length > v.sizes[s.volume] {
 			return false
 		}
 	}

@@ -11,10 +11,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// idleLimit is how long a reader may do other things before the connection
-// counts as left alone: if it is gone then, that is nobody's failure.
-const idleLimit = time.Second
-
 // errRange is an answer to a request for a range that does not fit it.
 var errRange = errors.New("the range is not the one that was asked for")
 
@@ -68,7 +64,7 @@ func (b *blob) Read(p []byte) (int, error) {
 	if len(p) == 0 || b.err != nil {
 		return 0, b.err
 	}
-	idle := time.Since(b.read) >= idleLimit
+	idle := time.Since(b.read) >= b.client.idle
 	n, err := b.next(p, idle)
 	b.read = time.Now()
 	if err != nil {

@@ -26,6 +26,7 @@ type Options struct {
 // Limits of time, all about the network alone.
 const (
 	stallLimit  = time.Minute      // without a byte, while we wait for one
+	idleLimit   = time.Second      // that a blob's reader may do other things; a connection lost after that is nobody's failure
 	commitLimit = 15 * time.Minute // for the answer to an upload: some registries copy the blob first
 )
 
@@ -38,6 +39,7 @@ type Client struct {
 	backoff  time.Duration
 	tries    int
 	stall    time.Duration
+	idle     time.Duration
 	commit   time.Duration
 
 	mu          sync.Mutex
@@ -51,7 +53,7 @@ func NewClient(o Options) (*Client, error) {
 	c := &Client{
 		mirrors: o.Mirrors, insecure: map[string]bool{},
 		backoff: orElse(o.Backoff, 500*time.Millisecond), tries: orElse(o.Tries, 5),
-		stall: stallLimit, commit: commitLimit,
+		stall: stallLimit, idle: idleLimit, commit: commitLimit,
 		sessions: map[sessionKey]*session{}, noReferrers: map[string]bool{},
 	}
 	for _, host := range o.Insecure {

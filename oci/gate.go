@@ -48,11 +48,22 @@ func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp, err := next.RoundTrip(r)
 	if err != nil {
+		err = schemeMismatch(err)
 		n.failed(r, err)
 		return nil, err
 	}
 	n.answered(resp)
 	return resp, nil
+}
+
+// schemeMismatch words what TLS says of an answer in plain HTTP, as
+// [http.Client] would.
+func schemeMismatch(err error) error {
+	var record tls.RecordHeaderError
+	if errors.As(err, &record) && string(record.RecordHeader[:]) == "HTTP/" {
+		return http.ErrSchemeMismatch
+	}
+	return err
 }
 
 // isInsecure says whether the host was named, with the scheme's own port or

@@ -59,6 +59,9 @@ func parseReference(s string) (Reference, error) {
 	if err := checkPath(r.Repository); err != nil {
 		return Reference{}, err
 	}
+	if !tagPattern.MatchString(r.Tag) {
+		return Reference{}, fmt.Errorf("%q is not a tag", clean(r.Tag))
+	}
 	if byDigest && !strings.HasSuffix(base, ":"+r.Tag) {
 		r.Tag = "" // it was not given: name filled in latest
 	}
@@ -121,8 +124,12 @@ func checkDigest(d digest.Digest) error {
 
 var (
 	hostPattern = regexp.MustCompile(`^([a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?$`)
-	pathPattern = regexp.MustCompile(`^[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`)
+	pathPattern = regexp.MustCompile(`^` + element + `(/` + element + `)*$`)
+	tagPattern  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 )
+
+// element is one of a path (distribution, reference/regexp.go).
+const element = `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
 
 // checkHost normalises a registry: lower case, and one name for Docker Hub.
 func checkHost(host string) (string, error) {

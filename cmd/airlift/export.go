@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -65,8 +66,11 @@ func export(c *cli.Context) error {
 	o.Progress = shown.event
 	err = bundle.Export(c.Context, client, inv, c.String("output"), o)
 	shown.close()
+	if errors.Is(err, context.Canceled) {
+		return errors.Join(err, outputHint(bundle.CheckOutput(c.String("output"), false)))
+	}
 	if err != nil {
-		return exportHint(err)
+		return outputHint(err)
 	}
 	return errors.Join(printExported(c.App.Writer, c.String("output"), inv), skippedOrNot(c, missing))
 }
@@ -82,6 +86,9 @@ func exportOptions(c *cli.Context) (bundle.ExportOptions, error) {
 		return o, nil
 	}
 	if err := required(c, "output"); err != nil {
+		return o, err
+	}
+	if err := outputHint(bundle.CheckOutput(c.String("output"), o.Restart)); err != nil {
 		return o, err
 	}
 	switch key := c.String("key"); {
@@ -133,9 +140,18 @@ func inventory(c *cli.Context, client *oci.Client) (*bundle.Inventory, error) {
 	content, err := bundle.Plan(c.Context, client, asked)
 	shown.close()
 	if err != nil {
-		return nil, err
+		return nil, planHint(err)
 	}
 	return bundle.NewInventory(*content, size, tool, sequence)
+}
+
+// planHint: what planning itself refuses to miss belongs to a release.
+func planHint(err error) error {
+	var missing *bundle.MissingError
+	if errors.As(err, &missing) {
+		return withHint(err, "nothing was written; --skip-missing does not cover releases: try another source, with --source-mirror")
+	}
+	return err
 }
 
 func volumeSizeFlag(c *cli.Context) (int64, error) {
@@ -161,9 +177,13 @@ func skippedOrNot(c *cli.Context, missing []bundle.Missing) error {
 	return withHint(errors.Join(skipped...), "the bundle records this as missing; import takes it with --skip-missing")
 }
 
-func exportHint(err error) error {
-	if errors.Is(err, bundle.ErrUnfinished) {
+// outputHint says what to do where the output directory is not free.
+func outputHint(err error) error {
+	switch {
+	case errors.Is(err, bundle.ErrUnfinished):
 		return withHint(err, "--restart throws it away and begins again")
+	case errors.Is(err, bundle.ErrUsage):
+		return withHint(err, "write into another directory")
 	}
 	return err
 }
@@ -175,16 +195,17 @@ func printPlan(w io.Writer, inv *bundle.Inventory) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, i := range inv.Content.Images {
-		fmt.Fprintf(t, "image\t%s\t%s\n", printable(i.Reference), i.Digest)
+		fmt.Fprintf(t, "image\t%s\n", imageLine(i))
 	}
 	for _, m := range inv.Content.Missing {
 		fmt.Fprintf(t, "missing\t%s\n", printable(m.String()))
 	}
 	for _, v := range inv.Storage.Volumes {
-		fmt.Fprintf(t, "volume\t%s\t%d bytes\n", v.Name, v.Size)
+		fmt.Fprintf(t, "volume\t%s  %d bytes\n", v.Name, v.Size)
 	}
-	fmt.Fprintf(t, "%s, %s and configs and layers in %s\n", count(len(inv.Content.Images), "image"), count(len(inv.Content.Nodes), "manifest"), count(len(inv.Content.Blobs), "blob"))
-	fmt.Fprintf(t, "%d bytes to write (%s), and %d at most for each signature\n", bytes, humanize.IBytes(uint64(bytes)), verify.MaxSignatureSize)
+	fmt.Fprintf(t, "%s: %s, %s\n", count(len(inv.Content.Images), "image"),
+		count(len(inv.Content.Nodes), "manifest"), count(len(inv.Content.Blobs), "blob"))
+	fmt.Fprintf(t, "%d bytes to write (%s), and at most %d for each signature\n", bytes, humanize.IBytes(uint64(bytes)), verify.MaxSignatureSize)
 	return t.Flush()
 }
 

@@ -73,35 +73,57 @@ func objectFlags() []cli.Flag {
 }
 
 func placement(c *cli.Context) (bundle.Placement, error) {
-	var p bundle.Placement
-	if err := required(c, "to"); err != nil {
+	p := bundle.Placement{KeepSourceHost: c.Bool("keep-source-host")}
+	err := required(c, "to")
+	if err == nil {
+		p.To, err = bundle.ParseLocation(c.String("to"))
+		err = ofFlag("to", err)
+	}
+	if err != nil {
 		return p, err
 	}
-	to, err := bundle.ParseLocation(c.String("to"))
-	if err != nil {
-		return p, fmt.Errorf("--to: %w", err)
-	}
-	p = bundle.Placement{To: to, Cluster: to, KeepSourceHost: c.Bool("keep-source-host")}
-	if name := c.String("cluster-registry"); name != "" {
-		if p.Cluster, err = bundle.ParseClusterLocation(name); err != nil {
-			return p, fmt.Errorf("--cluster-registry: %w", err)
-		}
+	if p.Cluster, err = clusterLocation(c); err != nil {
+		return p, err
 	}
 	for _, s := range c.StringSlice("mirror") {
 		mirror, err := bundle.ParseClusterLocation(s)
 		if err != nil {
-			return p, fmt.Errorf("--mirror: %w", err)
+			return p, ofFlag("mirror", err)
 		}
 		p.Mirrors = append(p.Mirrors, mirror)
 	}
 	for _, s := range c.StringSlice("map") {
-		mapping, err := bundle.ParseMapping(s, to)
+		mapping, err := bundle.ParseMapping(s, p.To)
 		if err != nil {
-			return p, fmt.Errorf("--map: %w", err)
+			return p, ofFlag("map", err)
 		}
 		p.Maps = append(p.Maps, mapping)
 	}
 	return p, nil
+}
+
+// clusterHint helps where the name of the registry is no use to a cluster.
+const clusterHint = "--cluster-registry HOST[:PORT][/PREFIX] gives the name that nodes know the registry by"
+
+// clusterLocation is the registry as the cluster names it.
+func clusterLocation(c *cli.Context) (bundle.Location, error) {
+	flag := "cluster-registry"
+	if c.String(flag) == "" {
+		flag = "to"
+	}
+	l, err := bundle.ParseClusterLocation(c.String(flag))
+	if err != nil {
+		err = withHint(ofFlag(flag, err), clusterHint)
+	}
+	return l, err
+}
+
+// ofFlag says whose value an error is about.
+func ofFlag(name string, err error) error {
+	if err != nil {
+		err = fmt.Errorf("--%s: %w", name, err)
+	}
+	return err
 }
 
 func objectOptions(c *cli.Context, p bundle.Placement) (bundle.ObjectOptions, error) {

@@ -1,15 +1,16 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/urfave/cli/v2"
 
@@ -91,8 +92,8 @@ func warnLoopback(p bundle.Placement) {
 		host = p.Cluster.Host
 	}
 	if ip := net.ParseIP(host); host == "localhost" || strings.HasSuffix(host, ".localhost") || ip != nil && ip.IsLoopback() {
-		say(os.Stderr, "warning: to a cluster's nodes %s is themselves", p.Cluster.Host)
-		say(os.Stderr, "hint: --cluster-registry HOST[:PORT] gives the name that nodes know the registry by")
+		say(os.Stderr, "warning: on a cluster's nodes %s is the node itself", p.Cluster.Host)
+		say(os.Stderr, "hint: %s", clusterHint)
 	}
 }
 
@@ -110,6 +111,8 @@ func importHint(err error) error {
 	switch {
 	case errors.As(err, &missing):
 		return withHint(err, "nothing was pushed; --skip-missing goes on without what is listed")
+	case errors.Is(err, context.Canceled):
+		return withHint(err, "the same command goes on with what is not there yet")
 	case errors.Is(err, bundle.ErrAbsent):
 		return withHint(err, "give the directories of all media in one command, or --partial to go on without")
 	case errors.Is(err, bundle.ErrCollision):
@@ -125,27 +128,33 @@ func manifestsHint(err error) error {
 	return err
 }
 
-// printResults lists every image, and sums them up.
+// printResults sums up what became of the images. Those that are skipped have a
+// line, and in a dry run all; of what failed the error speaks, and report.json
+// tells of every image.
 func printResults(w io.Writer, results []bundle.ImageResult) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	var states []string
 	counts := map[string]int{}
 	for _, r := range results {
-		if counts[r.State]++; counts[r.State] == 1 {
-			states = append(states, r.State)
+		counts[r.State]++
+		if line := resultLine(r); line != "" {
+			fmt.Fprintf(w, "%s\n", printable(line))
 		}
-		to := strings.Join(r.Names, " ")
-		if r.Reason != "" {
-			to = r.Reason
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\n", r.State, printable(r.Reference), printable(to))
 	}
-	slices.Sort(states)
+	states := slices.Sorted(maps.Keys(counts))
 	for i, state := range states {
 		states[i] = fmt.Sprintf("%d %s", counts[state], state)
 	}
-	fmt.Fprintf(t, "%s: %s\n", count(len(results), "image"), strings.Join(states, ", "))
-	return t.Flush()
+	_, err := fmt.Fprintf(w, "%s: %s\n", count(len(results), "image"), strings.Join(states, ", "))
+	return err
+}
+
+func resultLine(r bundle.ImageResult) string {
+	switch r.State {
+	case bundle.StateSkipped:
+		return r.State + " " + r.Reference + ": " + r.Reason
+	case bundle.StatePlanned:
+		return r.State + " " + r.Reference + " as " + strings.Join(r.Names, " and ")
+	}
+	return ""
 }
 
 // printObjects says what to do with the files, in order.

@@ -161,7 +161,7 @@ func (o *overview) print(w io.Writer) error {
 		fmt.Fprintf(t, "imagestream\t%s\n", s.line())
 	}
 	for _, i := range o.Images {
-		fmt.Fprintf(t, "image\t%s  %s\n", printable(i.Reference), i.Digest)
+		fmt.Fprintf(t, "image\t%s\n", imageLine(i))
 	}
 	for _, m := range o.Missing {
 		fmt.Fprintf(t, "missing\t%s\n", printable(m.String()))
@@ -171,6 +171,15 @@ func (o *overview) print(w io.Writer) error {
 		fmt.Fprintf(t, "volume\t%s  %d bytes%s\n", v.Name, v.Size, map[bool]string{false: ", not given"}[v.Present])
 	}
 	return t.Flush()
+}
+
+// imageLine is a reference, and the digest if the reference does not say it.
+func imageLine(i bundle.Image) string {
+	line := i.Reference
+	if !strings.HasSuffix(line, "@"+i.Digest.String()) {
+		line += "  " + i.Digest.String()
+	}
+	return printable(line)
 }
 
 func (s streamOverview) line() string {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -159,18 +160,20 @@ func (p *progress) line() {
 	say(p.out, "%s", text)
 }
 
-// amount is "1.2 GB of 3.4 GB (35 %)", or without a total "1.2 GB".
+// amount is "1.2 GB of 3.4 GB (35 %)", or "1.2 GB" where that is all or the
+// total is not known.
 func amount(e bundle.Event) string {
-	if e.Total <= 0 {
+	if e.Total <= 0 || e.Done == e.Total {
 		return quantity(e.Done, e.Unit)
 	}
 	return fmt.Sprintf("%s of %s (%d %%)", quantity(e.Done, e.Unit), quantity(e.Total, e.Unit),
 		int64(100*float64(e.Done)/float64(e.Total)))
 }
 
+// quantity is "1.2 GB", or "1 image".
 func quantity(n int64, unit string) string {
 	if unit == "bytes" {
 		return humanize.Bytes(uint64(max(n, 0)))
 	}
-	return fmt.Sprintf("%d %s", n, unit)
+	return count(int(n), strings.TrimSuffix(unit, "s"))
 }

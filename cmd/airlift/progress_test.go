@@ -51,8 +51,8 @@ func TestPlainLines(t *testing.T) {
 airlift: plan: 40 images in 12s
 airlift: fetch: 100 MB of 1.0 GB (10 %), 10 MB/s, 1m30s left
 airlift: waiting for quay.io\x1b[2J
-airlift: fetch: 1.0 GB of 1.0 GB (100 %), 50 MB/s
-airlift: fetch: 1.0 GB of 1.0 GB (100 %) in 21s
+airlift: fetch: 1.0 GB, 50 MB/s
+airlift: fetch: 1.0 GB in 21s
 `
 	if out.String() != want {
 		t.Errorf("got\n%swant\n%s", out, want)
@@ -184,7 +184,7 @@ func TestNoBarWithoutTotal(t *testing.T) {
 		p.event(fetched(100, 100))
 		p.close()
 	})
-	want := "airlift: plan: 2 images in 0s\nairlift: fetch: 100 B of 100 B (100 %) are there already\nairlift: fetch: 100 B of 100 B (100 %) in 0s\n"
+	want := "airlift: plan: 2 images in 0s\nairlift: fetch: 100 B are there already\nairlift: fetch: 100 B in 0s\n"
 	if text != want {
 		t.Errorf("got %q", text)
 	}

@@ -29,14 +29,15 @@ func TestMain(m *testing.M) {
 //	release NAME REGISTRY [VERSION] [multi] [signed]
 //		pushes a release, whose references say quay.io, to the registry with
 //		that host; sets $NAME to its reference by tag, ${NAME}_AT to the one
-//		by digest and ${NAME_COMPONENT} to those of its components.
+//		by digest and ${NAME}_COMPONENT to those of its components.
 //	samples REGISTRY RELEASE FILE
 //		pushes images of image streams and writes the streams, with those of
 //		the release, into a file, as oc get is -o json does.
 //	image NAME REGISTRY REPOSITORY[:TAG] SHAPE
-//		pushes an image of one of the shapes, and sets $NAME to its digest.
-//	delete REGISTRY REPOSITORY DIGEST
-//		takes a manifest away again.
+//		pushes an image of one of the shapes, and sets $NAME to its digest and
+//		${NAME}HEX to what follows "sha256:" in it.
+//	delete REGISTRY REFERENCE
+//		takes the image away that the reference, of any host, names by digest.
 //	holds REGISTRY
 //		prints what the registry holds: repository:tag and digest, a line each.
 //	proxy NAME REGISTRY [REQUESTS FAULT]…

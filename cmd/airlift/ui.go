@@ -37,14 +37,19 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"airlift/bundle"
 )
 
 // printError writes each of the joined errors on a line, then the hints.
 func printError(w io.Writer, err error) {
 	var lines, hints []string
 	for _, f := range faults(err) {
-		if errors.Is(f.err, context.Canceled) {
+		switch {
+		case errors.Is(f.err, context.Canceled):
 			f.text = "interrupted"
+		case errors.Is(f.err, bundle.ErrUsage): // the exit code says which class it is
+			f.text = strings.Replace(f.text, bundle.ErrUsage.Error()+": ", "", 1)
 		}
 		lines = append(lines, f.text)
 		if hint := hintFor(f.err); hint != "" {

@@ -1,0 +1,201 @@
+package bundle_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"airlift/oci/ocitest"
+)
+
+// crawler follows every tag of a registry to the last blob. It speaks HTTP by
+// itself: nothing of what is under test is in it.
+type crawler struct {
+	host string
+
+	mu    sync.Mutex
+	whole map[string]bool // repository@digest that was complete once
+	tags  int             // that were followed, each time
+
+	nudged chan struct{} // there may be something new
+}
+
+func newCrawler(host string) *crawler {
+	return &crawler{host: host, whole: map[string]bool{}, nudged: make(chan struct{}, 1)}
+}
+
+// crawl gives what tags need and the registry does not have.
+func (c *crawler) crawl() (faults []string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var catalog struct{ Repositories []string }
+	if err := c.list("_catalog?n=1000", &catalog); err != nil {
+		return nil, err
+	}
+	for _, repo := range catalog.Repositories {
+		var list struct{ Tags []string }
+		if err := c.list(repo+"/tags/list", &list); err != nil {
+			return nil, err
+		}
+		for _, tag := range list.Tags {
+			c.tags++
+			found, err := c.tag(repo, tag)
+			if err != nil {
+				return nil, err
+			}
+			for _, fault := range found {
+				faults = append(faults, fmt.Sprintf("%s:%s: %s", repo, tag, fault))
+			}
+		}
+	}
+	return faults, nil
+}
+
+// tag follows a tag. A registry may list it a moment before it leads anywhere.
+func (c *crawler) tag(repo, tag string) (faults []string, err error) {
+	for range 100 {
+		faults, err = c.follow(repo, tag)
+		if err != nil || len(faults) == 0 || !strings.HasPrefix(faults[0], "manifest "+tag+":") {
+			break
+		}
+	}
+	return faults, err
+}
+
+// follow gives what is not there of a node and all below it.
+func (c *crawler) follow(repo, ref string) (faults []string, err error) {
+	status, digest, raw, err := c.get(http.MethodGet, repo+"/manifests/"+ref)
+	switch {
+	case err != nil:
+		return nil, err
+	case status != http.StatusOK:
+		return []string{fmt.Sprintf("manifest %s: %d", ref, status)}, nil
+	case c.whole[repo+"@"+digest]:
+		return nil, nil
+	}
+	var n tree
+	if err := json.Unmarshal(raw, &n); err != nil {
+		return nil, err
+	}
+	for _, child := range n.Manifests {
+		below, err := c.follow(repo, child.Digest)
+		if err != nil {
+			return nil, err
+		}
+		faults = append(faults, below...)
+	}
+	for _, blob := range n.blobs() {
+		status, _, _, err := c.get(http.MethodHead, repo+"/blobs/"+blob.Digest)
+		if err != nil {
+			return nil, err
+		}
+		if status != http.StatusOK {
+			faults = append(faults, fmt.Sprintf("blob %s: %d", blob.Digest, status))
+		}
+	}
+	c.whole[repo+"@"+digest] = len(faults) == 0
+	return faults, nil
+}
+
+func (c *crawler) list(path string, into any) error {
+	status, _, raw, err := c.get(http.MethodGet, path)
+	if err != nil || status == http.StatusNotFound { // a repository without tags
+		return err
+	}
+	return json.Unmarshal(raw, into)
+}
+
+func (c *crawler) get(method, path string) (status int, digest string, body []byte, err error) {
+	req, err := http.NewRequest(method, "http://"+c.host+"/v2/"+path, nil)
+	if err != nil {
+		return 0, "", nil, err
+	}
+	req.Header["Accept"] = []string{
+		ocitest.DockerManifest, ocitest.DockerList, ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex,
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", nil, err
+	}
+	defer resp.Body.Close()
+	body, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, resp.Header.Get("Docker-Content-Digest"), body, err
+}
+
+// look crawls once and reports.
+func (c *crawler) look(t *testing.T) {
+	faults, err := c.crawl()
+	if err != nil {
+		t.Errorf("crawl: %v", err)
+	}
+	for _, fault := range faults {
+		t.Errorf("a tag names an incomplete image: %s", fault)
+	}
+}
+
+// nudge lets poll crawl once more.
+func (c *crawler) nudge() {
+	select {
+	case c.nudged <- struct{}{}:
+	default:
+	}
+}
+
+// poll crawls whenever it is nudged, beside what goes on, until stop is called.
+func (c *crawler) poll(t *testing.T) (stop func()) {
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-c.nudged:
+				c.look(t)
+			case <-end:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(end)
+		<-ended
+		c.look(t)
+	}
+}
+
+// TestCrawler finds what was taken away from an image, at any depth.
+func TestCrawler(t *testing.T) {
+	t.Parallel()
+	var layer, child, config ocispec.Descriptor
+	far := source(t, func(b *ocitest.Builder) {
+		everyShape(b)
+		layer = twoImages(b)
+		config = b.Blob("crawled/config", []byte("{}"))
+		b.Image("crawled/config", "v1", ocitest.ImageOpts{Config: &config})
+		child = b.Image("crawled/index", "", ocitest.ImageOpts{Layers: []ocispec.Descriptor{b.RandomLayer("crawled/index", "x", 10)}})
+		b.Index("crawled/index", "v1", false, b.Index("crawled/index", "", false, child))
+	})
+	c := newCrawler(far.Host)
+	if faults, err := c.crawl(); err != nil || len(faults) > 0 || c.tags < 12 {
+		t.Fatalf("%d tags, %s, %v", c.tags, faults, err)
+	}
+	b := far.Builder()
+	for _, spoil := range []func(){
+		func() { b.DeleteBlob("team/large", layer.Digest) },
+		func() { b.DeleteBlob("crawled/config", config.Digest) },
+		func() { b.DeleteManifest("crawled/index", child.Digest) },
+	} {
+		before, err := newCrawler(far.Host).crawl()
+		check(t, err)
+		spoil()
+		check(t, b.Err())
+		if after, err := newCrawler(far.Host).crawl(); err != nil || len(after) != len(before)+1 {
+			t.Errorf("%s before, %s after, %v", before, after, err)
+		}
+	}
+}

@@ -1,0 +1,18 @@
+package oci
+
+import (
+	"io"
+	"time"
+)
+
+// SetLimits shortens the limits of time.
+func (c *Client) SetLimits(stall, commit time.Duration) { c.stall, c.commit = stall, commit }
+
+// SetIdle shortens the time after which a blob's reader counts as idle.
+func (c *Client) SetIdle(d time.Duration) { c.idle = d }
+
+// RetryAfter is the parser of the header.
+var RetryAfter = retryAfter
+
+// Bounded is a reader as layers are read through, with another limit.
+func Bounded(r io.Reader, limit int64) io.Reader { return &bounded{r, limit} }

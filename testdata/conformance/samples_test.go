@@ -1,0 +1,136 @@
+package conformance
+
+import (
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"sigs.k8s.io/yaml"
+
+	"airlift/bundle"
+	airlift "airlift/manifest"
+	"airlift/oci/ocitest"
+)
+
+// TestSamples carries the samples of which the near registry has but some.
+func TestSamples(t *testing.T) {
+	n, samples := newNear(t), ocitest.ExampleSamples()
+	for name, f := range map[string]*far{
+		"at the root":       newFar(t, ""),
+		"below a prefix":    newFar(t, "/mirror"),
+		"with source hosts": keepHosts(newFar(t, "/mirror")),
+		"mapped":            newFar(t, "", "registry.redhat.io=redhat", "registry.access.redhat.com=access"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			carrySamples(t, n, f, samples)
+			if got := expectSamples(t, n, f, samples); !slices.Equal(got, []string{"nodejs"}) {
+				t.Errorf("skipped are %q, of which only nodejs has a tag that is missing", got)
+			}
+		})
+	}
+}
+
+// TestSamplesInTwoImports carries one stream first and the others later: what
+// the registry holds counts, not what the last bundle brought.
+func TestSamplesInTwoImports(t *testing.T) {
+	f, first, second := newFar(t, "/mirror"), newNear(t), newNear(t)
+	only, others := ocitest.ExampleSamples(), ocitest.ExampleSamples()
+	for i, s := range only {
+		only[i].Missing = s.Stream != "httpd"
+		others[i].Missing = s.Stream == "httpd" || s.Missing
+	}
+	carrySamples(t, first, f, only)
+	carrySamples(t, second, f, others)
+	maps.Copy(second.images, first.images)
+	if got := expectSamples(t, second, f, only); !slices.Equal(got, []string{"nodejs"}) {
+		t.Errorf("skipped are %q, of which only nodejs has a tag that never came", got)
+	}
+}
+
+// TestOneStreamOfFifty has all real streams, and the images of one.
+func TestOneStreamOfFifty(t *testing.T) {
+	n, f := newNear(t), newFar(t, "/mirror")
+	samples := realSamples(t)
+	for i := range samples {
+		samples[i].Missing = samples[i].Stream != "httpd"
+	}
+	carrySamples(t, n, f, samples)
+	if got := expectSamples(t, n, f, samples); len(got) != 49 || slices.Contains(got, "httpd") {
+		t.Errorf("skipped are %d: %q", len(got), got)
+	}
+}
+
+// realSamples are the tags of a real samples operator.
+func realSamples(t *testing.T) []ocitest.Sample {
+	t.Helper()
+	table, err := os.ReadFile("../samples/references.tsv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var samples []ocitest.Sample
+	for line := range strings.Lines(string(table)) {
+		if fields := strings.Fields(line); !strings.HasPrefix(line, "#") {
+			samples = append(samples, ocitest.Sample{Stream: fields[0], Tag: fields[1], Reference: fields[2]})
+		}
+	}
+	return samples
+}
+
+func carrySamples(t *testing.T, n *near, f *far, samples []ocitest.Sample) {
+	t.Helper()
+	b := n.Builder()
+	for ref, d := range b.Samples(samples, paths) {
+		n.images[ref] = d
+	}
+	if b.Err() != nil {
+		t.Fatal(b.Err())
+	}
+	streams, err := airlift.ParseImageStreams(ocitest.ImageStreamList(samples, n.releases[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	carry(t, n, f, bundle.Request{Streams: streams})
+}
+
+// expectSamples does what the samples operator and the cluster's importer do
+// after the patch, and gives the streams that are skipped.
+func expectSamples(t *testing.T, n *near, f *far, samples []ocitest.Sample) (skipped []string) {
+	t.Helper()
+	c := f.cluster(t)
+	var config struct {
+		Spec struct {
+			SamplesRegistry     string
+			SkippedImagestreams []string
+		}
+	}
+	patched, err := ApplyPatch([]byte(samplesConfig), f.object(t, bundle.SamplesFile))
+	if err == nil {
+		err = yaml.Unmarshal(patched, &config)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range samples {
+		if slices.Contains(config.Spec.SkippedImagestreams, s.Stream) || s.Alias != "" {
+			continue
+		}
+		ref := s.Reference
+		if !airlift.KeepsReferences(s.Stream) {
+			ref = airlift.RewriteSample(ref, config.Spec.SamplesRegistry)
+		}
+		expectImport(t, c, ref, n.images[s.Reference])
+	}
+	return config.Spec.SkippedImagestreams
+}
+
+// expectImport pulls by tag, as an imagestream is imported, and then by digest,
+// as pods do.
+func expectImport(t *testing.T, c *Cluster, ref string, want digest.Digest) {
+	t.Helper()
+	expectPulls(t, c, map[string]digest.Digest{ref: want})
+	byDigest := parse(t, ref).WithDigest(want).String()
+	expectPulls(t, c, map[string]digest.Digest{byDigest: want})
+}
