@@ -227,6 +227,9 @@ func TestSecondImport(t *testing.T) {
 		cli: {"m.example/ocp/o/art:4.17.3-x86_64-cli"}, next: {"m.example/ocp/o/next:4.17.4-x86_64-cli"},
 		python: {"m.example/ocp/ubi8/python-39:1-117"}, app: {"m.example/ocp/team/app:v1"},
 	}
+	if len(report.Streams) != 1 || report.Streams[0].Name != "python" {
+		t.Errorf("the operator's streams have become %+v", report.Streams)
+	}
 	if diff := gocmp.Diff(want, held); diff != "" {
 		t.Errorf("held (-want +got): %s", diff)
 	}
@@ -287,11 +290,13 @@ func TestAnotherRegistrysDirectory(t *testing.T) {
 	whole := writeObjects(t, r)
 	onlyObjects := t.TempDir()
 	writeFile(t, filepath.Join(onlyObjects, bundle.IDMSFile), readFile(t, filepath.Join(whole, bundle.IDMSFile)))
+	onlyReport := t.TempDir()
+	writeFile(t, filepath.Join(onlyReport, bundle.ReportFile), readFile(t, filepath.Join(whole, bundle.ReportFile)))
 	noMirrorSet := t.TempDir()
 	writeFile(t, filepath.Join(noMirrorSet, bundle.IDMSFile), []byte("kind: Secret\napiVersion: v1\n"))
 	damaged := t.TempDir()
 	writeFile(t, filepath.Join(damaged, bundle.ReportFile), []byte(`{"format":"airlift.report/2"}`))
-	for dir, class := range map[string]error{whole: bundle.ErrUsage, onlyObjects: bundle.ErrUsage, noMirrorSet: nil, damaged: nil} {
+	for dir, class := range map[string]error{whole: bundle.ErrUsage, onlyObjects: bundle.ErrUsage, onlyReport: bundle.ErrUsage, noMirrorSet: nil, damaged: nil} {
 		before := contents(t, dir)
 		r, err := assumed(t, content, to(t, "other.example/ocp"))
 		check(t, err)
