@@ -42,6 +42,25 @@ func (c *Content) users() map[digest.Digest][]string {
 	return users
 }
 
+// Sizes gives the bytes of each image by its reference: of all its nodes and
+// blobs, each once. What images share counts for each of them.
+func (c *Content) Sizes() map[string]int64 {
+	nodes, bytes := c.nodeByDigest(), newNodeCheck(c).sizes
+	sizes := make(map[string]int64, len(c.Images))
+	for _, i := range c.Images {
+		counted := map[digest.Digest]bool{}
+		nodes.walk(i.Digest, func(n Node) {
+			for _, d := range append(n.blobs(), n.Digest) {
+				if !counted[d] {
+					counted[d] = true
+					sizes[i.Reference] += bytes[d]
+				}
+			}
+		})
+	}
+	return sizes
+}
+
 // appendNew appends what is not the last element already.
 func appendNew(list []string, s string) []string {
 	if len(list) > 0 && list[len(list)-1] == s {

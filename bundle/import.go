@@ -346,7 +346,7 @@ func (im *importing) verdict(failed []error) error {
 		failed = append(failed, fmt.Errorf("%w: %s", ErrAbsent, listSome(absent, 5)))
 	}
 	if n := len(im.bundle.Inventory.Content.Missing); n > 0 {
-		failed = append(failed, fmt.Errorf("%w: %d of what was asked for", ErrMissing, n))
+		failed = append(failed, fmt.Errorf("%w: %d, as the bundle records", ErrMissing, n))
 	}
 	return errors.Join(failed...)
 }

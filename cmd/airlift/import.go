@@ -49,6 +49,9 @@ func importBundle(c *cli.Context) error {
 		return err
 	}
 	warnLoopback(p)
+	if len(b.Unchecked) > 0 {
+		say(os.Stderr, "signatures of other keys, not checked: %s", strings.Join(b.Unchecked, ", "))
+	}
 	o := bundle.ImportOptions{Placement: p, SkipMissing: c.Bool("skip-missing"), Partial: c.Bool("partial")}
 	if c.Bool("dry-run") {
 		return rehearse(c.App.Writer, b, o)

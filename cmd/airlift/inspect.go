@@ -37,7 +37,7 @@ type overview struct {
 	Tool       string            `json:"tool"`
 	Releases   []releaseOverview `json:"releases"`
 	Streams    []streamOverview  `json:"imagestreams"`
-	Images     []bundle.Image    `json:"images"`
+	Images     []imageOverview   `json:"images"`
 	Missing    []bundle.Missing  `json:"missing"`
 	Size       int64             `json:"size"` // of the archive, bytes
 	Volumes    []volumeOverview  `json:"volumes"`
@@ -55,6 +55,11 @@ type streamOverview struct {
 	Samples bool   `json:"samples"`
 	Tags    int    `json:"tags"`
 	Missing int    `json:"missing"`
+}
+
+type imageOverview struct {
+	bundle.Image
+	Size int64 `json:"size"` // bytes of all that it consists of; what images share counts for each
 }
 
 type volumeOverview struct {
@@ -108,7 +113,7 @@ func overviewOf(b *bundle.Bundle) (*overview, error) {
 	o := &overview{
 		Content: string(inv.ContentID()), Verified: len(b.Signers) > 0, Complete: len(findings) == 0, Tool: inv.About.Tool,
 		Signers: append([]string{}, b.Signers...), Unchecked: append([]string{}, b.Unchecked...),
-		Releases: []releaseOverview{}, Streams: []streamOverview{}, Images: inv.Content.Images,
+		Releases: []releaseOverview{}, Streams: []streamOverview{}, Images: []imageOverview{},
 		Missing: append([]bundle.Missing{}, inv.Content.Missing...), Size: inv.Storage.Size,
 	}
 	for _, f := range findings {
@@ -118,6 +123,10 @@ func overviewOf(b *bundle.Bundle) (*overview, error) {
 		o.Releases = append(o.Releases, releaseOverview{r.Version, r.Architecture, r.Image, len(r.Components)})
 	}
 	o.addStreams(inv.Content)
+	sizes := inv.Content.Sizes()
+	for _, i := range inv.Content.Images {
+		o.Images = append(o.Images, imageOverview{i, sizes[i.Reference]})
+	}
 	absent := b.Absent()
 	for _, v := range inv.Storage.Volumes {
 		o.Volumes = append(o.Volumes, volumeOverview{v, !slices.Contains(absent, v.Name)})
@@ -161,7 +170,7 @@ func (o *overview) print(w io.Writer) error {
 		fmt.Fprintf(t, "imagestream\t%s\n", s.line())
 	}
 	for _, i := range o.Images {
-		fmt.Fprintf(t, "image\t%s\n", imageLine(i))
+		fmt.Fprintf(t, "image\t%s  %s\n", imageLine(i.Image), humanize.IBytes(uint64(i.Size)))
 	}
 	for _, m := range o.Missing {
 		fmt.Fprintf(t, "missing\t%s\n", printable(m.String()))
