@@ -208,6 +208,7 @@ func TestContentRules(t *testing.T) {
 		"image twice":               {func(c *bundle.Content) { c.Images[1] = c.Images[0] }, "not in order"},
 		"image of another digest":   {func(c *bundle.Content) { c.Images[0].Digest = c.Images[1].Digest }, "names another digest"},
 		"image without a node":      {func(c *bundle.Content) { c.Images[2].Digest = d }, "its node"},
+		"release twice":             {func(c *bundle.Content) { c.Releases = append(c.Releases, c.Releases[0]) }, "not in order"},
 		"version with a space":      {func(c *bundle.Content) { c.Releases[0].Version = "4 17" }, "not a version"},
 		"version with a newline":    {func(c *bundle.Content) { c.Releases[0].Version = "4.17\n" }, "not a version"},
 		"no architecture":           {func(c *bundle.Content) { c.Releases[0].Architecture = "" }, "not a version and an architecture"},
