@@ -34,10 +34,15 @@ func (c *Client) node(ctx context.Context, r Reference, as action) (Node, error)
 	if err != nil {
 		return Node{}, err
 	}
+	kind := nodeType(resp.Header)
 	if got := digest.FromBytes(raw); r.Digest != "" && got != r.Digest {
-		return Node{}, fmt.Errorf("check manifest %s: the registry sent %s", r, got)
+		err := fmt.Errorf("check manifest %s: the registry sent %s", r, got)
+		if isSchema1(kind) { // its digest is not of all its bytes: no lie, but of no use either
+			err = fmt.Errorf("%w, %w", err, errSchema1)
+		}
+		return Node{}, err
 	}
-	n, err := ParseNode(nodeType(resp.Header), raw)
+	n, err := ParseNode(kind, raw)
 	if err != nil {
 		return Node{}, fmt.Errorf("%s: %w", r, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -23,6 +24,7 @@ type gate struct {
 	insecure   map[string]bool
 	verified   *http.Transport
 	unverified *http.Transport
+	met        sync.Map // hosts that have answered before
 }
 
 func newGate(insecure map[string]bool, roots *x509.CertPool, idle int) http.RoundTripper {
@@ -49,9 +51,10 @@ func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := next.RoundTrip(r)
 	if err != nil {
 		err = schemeMismatch(err)
-		n.failed(r, err)
+		n.failed(r, err, g.isTransient(r.URL.Host, err))
 		return nil, err
 	}
+	g.met.Store(r.URL.Host, true)
 	n.answered(resp)
 	return resp, nil
 }
@@ -102,13 +105,20 @@ func noteOf(ctx context.Context) *note {
 	return &note{}
 }
 
-func (n *note) failed(r *http.Request, err error) {
+// isTransient says whether a failure may be gone the next time. A port where
+// nobody ever answered is a wrong one; where somebody did, he may come back.
+func (g *gate) isTransient(host string, err error) bool {
+	_, met := g.met.Load(host)
+	return isTransient(err) && (met || !errors.Is(err, syscall.ECONNREFUSED))
+}
+
+func (n *note) failed(r *http.Request, err error, transient bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if r.URL.Scheme == "https" {
 		n.err = requestError(r.Method, r.URL, err)
 	}
-	n.transient = n.transient || isTransient(err)
+	n.transient = n.transient || transient
 }
 
 func (n *note) answered(resp *http.Response) {
