@@ -230,6 +230,7 @@ func TestBlobOfSlowReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
+	<-time.After(150 * time.Millisecond)
 	got := make([]byte, 1000)
 	if _, err := io.ReadFull(r, got); err != nil {
 		t.Fatal(err)

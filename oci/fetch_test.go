@@ -24,6 +24,9 @@ func TestNode(t *testing.T) {
 				t.Errorf("does not accept %s", accepted)
 			}
 		}
+		if got := r.Header.Get("Accept-Encoding"); got != "" {
+			t.Errorf("accepts the encoding %s, which would change the bytes", got)
+		}
 		w.Header().Set("Content-Type", image)
 		fmt.Fprint(w, raw)
 	})
@@ -291,6 +294,18 @@ func TestReferrers(t *testing.T) {
 	}
 	if _, _, err := c.Referrers(background, r.WithTag("a")); err == nil {
 		t.Error("listed the referrers of a tag")
+	}
+}
+
+func TestReferrersOfGenericType(t *testing.T) {
+	for body, want := range map[string]bool{`{"schemaVersion":2,"mediaType":"` + index + `","manifests":[]}`: true, `{"schemaVersion":2,"manifests":[]}`: true, imageJSON(""): false, `{"a":1}`: false, "": false} {
+		s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			fmt.Fprint(w, body)
+		})
+		if _, supported, err := client(t, s.host).Referrers(background, parse(t, s.host+"/a@"+someDigest)); supported != want || err != nil {
+			t.Errorf("%s: %v, %v", body, supported, err)
+		}
 	}
 }
 

@@ -16,13 +16,13 @@ type SourceMirror struct{ Source, Mirror string }
 func ParseSourceMirror(s string) (SourceMirror, error) {
 	source, mirror, found := strings.Cut(s, "=")
 	if !found {
-		return SourceMirror{}, fmt.Errorf("parse mirror %q: it is not SOURCE=MIRROR", s)
+		return SourceMirror{}, fmt.Errorf("parse mirror %.300q: it is not SOURCE=MIRROR", s)
 	}
 	m := SourceMirror{source, mirror}
 	for _, place := range []*string{&m.Source, &m.Mirror} {
 		normal, err := parsePlace(*place)
 		if err != nil {
-			return SourceMirror{}, fmt.Errorf("parse mirror %q: %w", s, err)
+			return SourceMirror{}, fmt.Errorf("parse mirror %.300q: %w", s, err)
 		}
 		*place = normal
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 
@@ -122,7 +121,7 @@ func (c *Client) PutNode(ctx context.Context, r Reference, mediaType string, raw
 	resp, err := retry(ctx, c, func() (*http.Response, error) {
 		q := ask(http.MethodPut, r, push, "/manifests/"+name, http.StatusCreated, http.StatusOK, http.StatusAccepted)
 		q.header.Set("Content-Type", mediaType)
-		q.body, q.size = onlyReader{bytes.NewReader(raw)}, int64(len(raw))
+		q.body, q.size = bytes.NewReader(raw), int64(len(raw))
 		resp, err := c.send(ctx, q)
 		if err == nil {
 			drain(resp)
@@ -137,7 +136,3 @@ func (c *Client) PutNode(ctx context.Context, r Reference, mediaType string, raw
 	}
 	return nil
 }
-
-// onlyReader hides what else a reader can do: a request that is sent again
-// after a new login would send the rest of a body that net/http thinks whole.
-type onlyReader struct{ io.Reader }

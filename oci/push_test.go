@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -160,6 +161,36 @@ func TestUploadWithheld(t *testing.T) {
 				t.Errorf("%d bytes: the upload was given up %d times", size, n)
 			}
 		}
+	}
+}
+
+// The same over HTTP/2, whose frames are sent as they are read.
+func TestUploadWithheldHTTP2(t *testing.T) {
+	var got atomic.Int64
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodPost:
+			w.Header().Set("Location", "/v2/a/blobs/uploads/1")
+			w.WriteHeader(http.StatusAccepted)
+		case http.MethodPut:
+			n, err := io.Copy(io.Discard, r.Body)
+			got.Add(n)
+			if err == nil || r.ProtoMajor != 2 {
+				t.Errorf("%s: the registry saw %d bytes to their end", r.Proto, n)
+			}
+		}
+	}))
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	host := s.Listener.Addr().String()
+	damaged := errors.New("damaged")
+	data := bytesOf(1_000_000)
+	err := client(t, host).PutBlob(background, parse(t, host+"/a"), blobOf(data), func() (io.ReadCloser, error) {
+		return io.NopCloser(&failing{bytes.NewReader(data), damaged}), nil
+	})
+	s.Close()
+	if !errors.Is(err, damaged) || got.Load() == 0 || got.Load() >= int64(len(data)) {
+		t.Errorf("the registry saw %d bytes, %v", got.Load(), err)
 	}
 }
 

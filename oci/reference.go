@@ -28,7 +28,7 @@ type Reference struct {
 func ParseReference(s string) (Reference, error) {
 	r, err := parseReference(s)
 	if err != nil {
-		return Reference{}, fmt.Errorf("parse image name %q: %w", s, err)
+		return Reference{}, fmt.Errorf("parse image name %.300q: %w", s, err)
 	}
 	return r, nil
 }

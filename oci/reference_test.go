@@ -81,7 +81,7 @@ func TestReferenceWith(t *testing.T) {
 func TestLocate(t *testing.T) {
 	var mirrors []oci.SourceMirror
 	for _, s := range []string{
-		"quay.io=proxy.example:5000/quay", "quay.io/a/b=Other.example/x", "docker.io=hub.example", "registry.example/whole=elsewhere.example/part/whole",
+		"quay.io/a/b=Other.example/x", "quay.io=proxy.example:5000/quay", "docker.io=hub.example", "registry.example/whole=elsewhere.example/part/whole",
 	} {
 		m, err := oci.ParseSourceMirror(s)
 		if err != nil {

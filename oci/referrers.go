@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"net/url"
 	"slices"
@@ -58,10 +59,7 @@ func (c *Client) referrers(ctx context.Context, r Reference) ([]ocispec.Descript
 		if err != nil {
 			return nil, err
 		}
-		if !strings.HasPrefix(resp.Header.Get("Content-Type"), ocispec.MediaTypeImageIndex) {
-			return nil, errNoReferrers
-		}
-		page, err := ParseNode(ocispec.MediaTypeImageIndex, raw)
+		page, err := referrersPage(nodeType(resp.Header), raw)
 		if err != nil {
 			return nil, fmt.Errorf("list referrers of %s: %w", r, err)
 		}
@@ -78,6 +76,20 @@ func (c *Client) referrers(ctx context.Context, r Reference) ([]ocispec.Descript
 		q.url = next
 	}
 	return nil, fmt.Errorf("list referrers of %s: more than %d pages", r, maxReferrerPages)
+}
+
+// referrersPage reads an index. What was not served as one may be the page that
+// some web servers give for every address.
+func referrersPage(mediaType string, raw []byte) (Node, error) {
+	kind, _, _ := mime.ParseMediaType(mediaType)
+	if mediaType != "" && kind != ocispec.MediaTypeImageIndex {
+		return Node{}, errNoReferrers
+	}
+	page, err := ParseNode(mediaType, raw)
+	if mediaType == "" && (err != nil || !isIndex(page.Descriptor.MediaType)) {
+		return Node{}, errNoReferrers
+	}
+	return page, err
 }
 
 func sortedOnce(all []ocispec.Descriptor) []ocispec.Descriptor {

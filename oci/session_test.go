@@ -27,7 +27,7 @@ func TestPlainHTTPRefused(t *testing.T) {
 	for _, insecure := range [][]string{nil, {"127.0.0.1"}, {"127.0.0.1:1"}, {"localhost"}} {
 		_, err := client(t, insecure...).Node(background, parse(t, s.host+"/a"))
 		wantError(t, err, "server gave HTTP response to HTTPS client")
-		if !errors.Is(err, http.ErrSchemeMismatch) || len(s.seen()) != 0 {
+		if !errors.Is(err, http.ErrSchemeMismatch) || len(s.seen()) != 0 || strings.Contains(err.Error(), "tried") {
 			t.Errorf("%v: %d requests, %v", insecure, len(s.seen()), err)
 		}
 	}
@@ -61,6 +61,9 @@ func TestCertificates(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	wantError(t, err, "unknown authority")
+	if strings.Contains(err.Error(), "plain HTTP") {
+		t.Errorf("the fallback that was refused hides the reason: %v", err)
+	}
 	for _, o := range []oci.Options{{CAFiles: []string{registry.CAFile}}, {Insecure: []string{registry.Host}}} {
 		if _, err := newClient(t, o).HasBlob(background, r, someDigest); err != nil {
 			t.Error(err)
@@ -82,6 +85,7 @@ func TestNewClientRefuses(t *testing.T) {
 		{Authfile: file("text", "s3cret-that-is-no-JSON")},
 		{Authfile: file("other", `{"kind":"Secret"}`)},
 		{Authfile: file("list", `[]`)},
+		{Authfile: file("number", `{"auths":{"a.example":{"auth":987654}}}`)},
 		{Authfile: file("auth", `{"auths":{"a.example":{"auth":"s3cret!"}}}`)},
 		{CAFiles: []string{filepath.Join(dir, "absent")}},
 		{CAFiles: []string{file("ca", "no PEM")}},
@@ -91,7 +95,7 @@ func TestNewClientRefuses(t *testing.T) {
 		c, err := oci.NewClient(o)
 		if err == nil {
 			t.Errorf("%+v: made %v", o, c)
-		} else if strings.Contains(err.Error(), "s3cret") {
+		} else if strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "987654") {
 			t.Errorf("the error shows contents: %v", err)
 		}
 	}
