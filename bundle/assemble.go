@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,9 +32,7 @@ func (p *planner) content() (*Content, error) {
 	c.Releases = slices.CompactFunc(slices.SortedFunc(slices.Values(p.released), func(a, b Release) int { return cmp.Compare(a.Image, b.Image) }),
 		func(a, b Release) bool { return a.Image == b.Image })
 	c.Streams, c.SamplesComplete = p.stream, p.complete
-	for _, key := range slices.Sorted(maps.Keys(p.missing)) {
-		c.Missing = append(c.Missing, p.missing[key])
-	}
+	c.Missing = p.lost()
 	return c, c.validate()
 }
 
@@ -59,16 +58,18 @@ func (p *planner) vitalMissing() error {
 		parsed, _ := oci.ParseReference(ref)
 		p.parts(parsed.Digest, func(d digest.Digest) { parts[parsed.WithDigest(d).String()] = true })
 	}
-	var lost []Missing
-	for _, key := range slices.Sorted(maps.Keys(p.missing)) {
-		if m := p.missing[key]; parts[m.Reference] {
-			lost = append(lost, m)
+	var vital, others []Missing
+	for _, m := range p.lost() {
+		if parts[m.Reference] {
+			vital = append(vital, m)
+		} else {
+			others = append(others, m)
 		}
 	}
-	if len(lost) > 0 {
-		return fmt.Errorf("a release needs all its components: %w", MissingErrors(lost))
+	if len(vital) == 0 {
+		return nil
 	}
-	return nil
+	return errors.Join(fmt.Errorf("a release needs all its components: %w", MissingErrors(vital)), MissingErrors(others))
 }
 
 // parts visits a node and all below it, those included that are missing.

@@ -37,8 +37,8 @@ func (p *planner) attached(ctx context.Context, ref oci.Reference) {
 	}
 }
 
-// optional resolves a reference that may not exist. What is attached to it in
-// turn is not looked for.
+// optional resolves a reference that may not exist, with all below it. What is
+// attached to that in turn is not looked for.
 func (p *planner) optional(ctx context.Context, ref oci.Reference) {
 	n, err := p.node(ctx, ref)
 	if oci.IsMissing(err) {
@@ -48,13 +48,6 @@ func (p *planner) optional(ctx context.Context, ref oci.Reference) {
 		p.fail(ref, "", err)
 		return
 	}
-	p.mu.Lock()
-	p.images[ref.String()] = n.Descriptor.Digest
-	p.mu.Unlock()
-	for _, child := range n.Children {
-		at := ref.WithDigest(child.Digest)
-		if _, err := p.node(ctx, at); err != nil {
-			p.fail(at, n.Descriptor.Digest, err)
-		}
-	}
+	p.resolved(ref, n)
+	p.below(ctx, ref, n, false, map[digest.Digest]bool{})
 }

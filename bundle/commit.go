@@ -102,7 +102,9 @@ func (c *committer) close() error {
 	if c.file == nil {
 		return nil
 	}
-	return c.file.Close()
+	err := c.file.Close()
+	c.file = nil
+	return err
 }
 
 // errWrongBytes says that what a source gave has not the digest it should have.

@@ -110,7 +110,7 @@ type importing struct {
 	volumes *volumeSet
 	lacking map[string]string // why an image cannot be complete, by reference
 	push    *pusher
-	vital   map[string][]string // what must be there before a release is tagged, by its reference
+	vital   map[digest.Digest][]string // references that must be there before a release's digest is tagged
 
 	mu      sync.Mutex
 	results map[string]ImageResult // by reference
@@ -231,7 +231,7 @@ func (im *importing) run(ctx context.Context) ([]ImageResult, error) {
 	im.vital = im.bundle.Inventory.Content.releaseParts()
 	var first, last []placed
 	for _, image := range im.images {
-		if im.vital[image.Reference] == nil {
+		if im.vital[image.Digest] == nil {
 			first = append(first, image)
 		} else {
 			last = append(last, image)
@@ -254,13 +254,15 @@ func (im *importing) run(ctx context.Context) ([]ImageResult, error) {
 	return im.list(), im.verdict(failed)
 }
 
-// releaseParts are the references of the components, by that of the release.
-func (c *Content) releaseParts() map[string][]string {
-	parts := map[string][]string{}
+// releaseParts are the references of a release's components, by the digest of
+// the release: under whatever name it was asked for, it is nothing without them.
+func (c *Content) releaseParts() map[digest.Digest][]string {
+	parts := map[digest.Digest][]string{}
 	for _, r := range c.Releases {
-		parts[r.Image] = []string{}
+		release, _ := oci.ParseReference(r.Image)
+		parts[release.Digest] = []string{}
 		for _, component := range r.Components {
-			parts[r.Image] = append(parts[r.Image], component.Image)
+			parts[release.Digest] = append(parts[release.Digest], component.Image)
 		}
 	}
 	return parts
@@ -299,7 +301,7 @@ func (im *importing) attempt(ctx context.Context, image placed) (state string, e
 	if why, lacks := im.lacking[image.Reference]; lacks {
 		return "", fmt.Errorf("%w: %s", errSkip, why)
 	}
-	for _, part := range im.vital[image.Reference] {
+	for _, part := range im.vital[image.Digest] {
 		if state := im.state(part); state != StateImported && state != StatePresent {
 			return "", fmt.Errorf("%w: its component %s is not there", errSkip, part)
 		}

@@ -136,7 +136,7 @@ func (l *Layout) place(start, length, capacity int64) {
 		l.cuts = append(l.cuts, start)
 		end = start + capacity
 	}
-	for ; end < start+length; end += capacity {
+	for ; end < start+length && len(l.cuts) <= MaxVolumes; end += capacity {
 		l.cuts = append(l.cuts, end)
 	}
 }

@@ -1,11 +1,7 @@
 package bundle_test
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -16,7 +12,6 @@ import (
 	"airlift/bundle"
 	"airlift/oci"
 	"airlift/oci/ocitest"
-	"airlift/verify"
 )
 
 // TestDamagedPayload: whichever byte of a blob is wrong, it never becomes a blob

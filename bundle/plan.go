@@ -61,17 +61,24 @@ func Plan(ctx context.Context, client *oci.Client, r Request) (*Content, error) 
 		client: client, progress: r.Progress, jobs: jobs(r.Jobs), nodes: map[digest.Digest]oci.Node{}, asked: map[string]*asking{},
 		images: map[string]digest.Digest{}, missing: map[string]Missing{}, vital: map[string]bool{},
 	}
-	if err := p.releases(ctx, r.Releases); err != nil {
-		return nil, err
-	}
-	p.want(r.Images...)
 	if err := p.streams(r.Streams); err != nil {
 		return nil, err
 	}
-	if err := p.resolve(ctx); err != nil {
-		return nil, err
+	p.want(r.Images...)
+	unread := p.releases(ctx, r.Releases)
+	if err := errors.Join(unread, p.resolve(ctx)); err != nil {
+		return nil, errors.Join(err, MissingErrors(p.lost()))
 	}
 	return p.content()
+}
+
+// lost is all that is missing, in order.
+func (p *planner) lost() []Missing {
+	var lost []Missing
+	for _, key := range slices.Sorted(maps.Keys(p.missing)) {
+		lost = append(lost, p.missing[key])
+	}
+	return lost
 }
 
 // planner is one run of Plan.
@@ -158,10 +165,14 @@ func (p *planner) image(ctx context.Context, ref oci.Reference) {
 		p.fail(ref, "", err)
 		return
 	}
+	p.resolved(ref, n)
+	p.below(ctx, ref, n, !isAttachment(ref), map[digest.Digest]bool{})
+}
+
+func (p *planner) resolved(ref oci.Reference, n oci.Node) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.images[ref.String()] = n.Descriptor.Digest
-	p.mu.Unlock()
-	p.below(ctx, ref, n, map[digest.Digest]bool{})
 }
 
 // node asks for a node; by digest only if it has not been found yet.
@@ -209,13 +220,14 @@ func (p *planner) ask(key string) *asking {
 	return p.asked[key]
 }
 
-// below resolves the children of a node, and what is attached to it and them.
-func (p *planner) below(ctx context.Context, ref oci.Reference, n oci.Node, seen map[digest.Digest]bool) {
+// below resolves the children of a node and, if wanted, what is attached to it
+// and them.
+func (p *planner) below(ctx context.Context, ref oci.Reference, n oci.Node, attached bool, seen map[digest.Digest]bool) {
 	if seen[n.Descriptor.Digest] {
 		return
 	}
 	seen[n.Descriptor.Digest] = true
-	if !isAttachment(ref) {
+	if attached {
 		p.attached(ctx, ref.WithDigest(n.Descriptor.Digest))
 	}
 	for _, child := range n.Children {
@@ -225,7 +237,7 @@ func (p *planner) below(ctx context.Context, ref oci.Reference, n oci.Node, seen
 			p.fail(at, n.Descriptor.Digest, err)
 			continue
 		}
-		p.below(ctx, ref, below, seen)
+		p.below(ctx, ref, below, attached, seen)
 	}
 }
 

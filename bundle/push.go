@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -120,20 +121,23 @@ func (p *pusher) attempt(ctx context.Context, image placed, again bool) error {
 func (p *pusher) below(ctx context.Context, to oci.Reference, root digest.Digest, again bool) error {
 	var nodes []Node
 	p.im.nodes.walk(root, func(n Node) { nodes = append(nodes, n) })
+	var skipped error // blobs of volumes that were not given; the others are brought
 	for _, n := range nodes {
 		for _, b := range n.blobs() {
-			if err := p.blob(ctx, to, b, again); err != nil {
+			err := p.blob(ctx, to, b, again)
+			if err != nil && !errors.Is(err, errSkip) {
 				return err
 			}
+			skipped = cmp.Or(skipped, err)
 		}
-		if n.Digest == root {
-			continue // under its tags
+		if n.Digest == root || skipped != nil {
+			continue // the root goes under its tags; nothing incomplete goes anywhere
 		}
 		if err := p.im.client.PutNode(ctx, to.WithDigest(n.Digest), n.MediaType, p.im.raw[n.Digest]); err != nil {
 			return err
 		}
 	}
-	return nil
+	return skipped
 }
 
 // blob brings a blob into a repository: it is there, or is mounted, or uploaded.

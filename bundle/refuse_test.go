@@ -2,20 +2,13 @@ package bundle_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-
 	"airlift/bundle"
-	"airlift/oci"
-	"airlift/oci/ocitest"
 	"airlift/verify"
 )
 

@@ -114,10 +114,10 @@ func (b *Bundle) Assume(p Placement, o ObjectOptions) (*Report, error) {
 
 func (c *Content) releaseReferences() map[string]bool {
 	found := map[string]bool{}
-	for release, parts := range c.releaseParts() {
-		found[release] = true
-		for _, part := range parts {
-			found[part] = true
+	for _, r := range c.Releases {
+		found[r.Image] = true
+		for _, component := range r.Components {
+			found[component.Image] = true
 		}
 	}
 	return found

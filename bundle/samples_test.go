@@ -2,17 +2,10 @@ package bundle_test
 
 import (
 	"errors"
-	"fmt"
-	"maps"
-	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-
-	gocmp "github.com/google/go-cmp/cmp"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/bundle"
 	"airlift/manifest"

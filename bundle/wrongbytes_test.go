@@ -2,24 +2,18 @@ package bundle_test
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/json"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
-	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/bundle"
 	"airlift/oci"
 	"airlift/oci/ocitest"
-	"airlift/verify"
 )
 
 // twoImages pushes a good image and one whose layer is of several chunks.
