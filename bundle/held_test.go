@@ -131,7 +131,7 @@ func TestAnotherRegistrysDirectory(t *testing.T) {
 		before := contents(t, dir)
 		r, err := assumed(t, content, to(t, "other.example/ocp"))
 		check(t, err)
-		wantError(t, r.Options.CheckDir(dir), class)
+		wantError(t, r.Check(dir), class)
 		_, err = r.WriteObjects(dir)
 		wantError(t, err, class)
 		wantError(t, r.Write(dir), class)
@@ -139,6 +139,6 @@ func TestAnotherRegistrysDirectory(t *testing.T) {
 			t.Errorf("the directory was changed: %s", diff)
 		}
 	}
-	check(t, r.Options.CheckDir(whole))
-	check(t, r.Options.CheckDir(filepath.Join(t.TempDir(), "none")))
+	check(t, r.Check(whole))
+	check(t, r.Check(filepath.Join(t.TempDir(), "none")))
 }

@@ -306,12 +306,17 @@ func (im *importing) attempt(ctx context.Context, image placed) (state string, e
 			return "", fmt.Errorf("%w: its component %s is not there", errSkip, part)
 		}
 	}
-	there, err := im.push.present(ctx, image)
+	present, moved, err := im.push.present(ctx, image)
 	if err != nil {
 		return "", err
 	}
-	if there {
+	if present {
 		return StatePresent, nil
+	}
+	for _, was := range moved {
+		if err := im.push.keep(ctx, was); err != nil {
+			return "", err
+		}
 	}
 	return StateImported, im.push.image(ctx, image)
 }
@@ -344,6 +349,7 @@ func (im *importing) list() []ImageResult {
 
 // verdict adds to what failed what was left out.
 func (im *importing) verdict(failed []error) error {
+	failed = []error{joinSome(failed, maxFailures, "images could not be imported")}
 	if absent := im.bundle.Absent(); len(absent) > 0 {
 		failed = append(failed, fmt.Errorf("%w: %s", ErrAbsent, listSome(absent, 5)))
 	}

@@ -47,10 +47,20 @@ func (r *Report) Write(dir string) error {
 	return writeFiles(dir, map[string][]byte{ReportFile: files[ReportFile]})
 }
 
-// CheckDir refuses a directory whose objects are another registry's, before
-// there is anything to write there.
-func (o ObjectOptions) CheckDir(dir string) error {
-	r := Report{Format: ReportFormat, Options: o}
+// CheckObjects renders what a complete import would write under a directory,
+// with what lies there, and throws it away: what cannot be written is better
+// known before anything is pushed.
+func (b *Bundle) CheckObjects(p Placement, o ObjectOptions, dir string) error {
+	r, err := b.Assume(p, o)
+	if err != nil {
+		return err
+	}
+	r.Assumed = false
+	return r.Check(dir)
+}
+
+// Check says whether WriteObjects would fail, but for the disk.
+func (r *Report) Check(dir string) error {
 	_, err := r.together(dir)
 	return err
 }
@@ -83,23 +93,44 @@ func (r *Report) objects(dir string) (map[string][]byte, error) {
 }
 
 func (r *Report) mirrorSets(dir string, files map[string][]byte) error {
-	for file, set := range map[string]manifest.MirrorSet{
-		IDMSFile: {Kind: "ImageDigestMirrorSet", Mirrors: r.mirrors(func(Held) bool { return true })},
-		ITMSFile: {Kind: "ImageTagMirrorSet", Mirrors: r.mirrors(Held.pulledByTag)},
-	} {
-		set.Name, set.Comment = r.Options.Name, r.comment()
-		if err := mergeHeld(filepath.Join(dir, file), &set); err != nil {
-			return err
-		}
-		if len(set.Mirrors) == 0 {
-			continue
-		}
-		data, err := set.YAML()
-		if err != nil {
-			return fmt.Errorf("write %s: %w", file, err)
-		}
-		files[file] = data
+	digests := manifest.MirrorSet{Kind: manifest.DigestMirrorSet, Mirrors: r.mirrors(func(Held) bool { return true })}
+	tags := manifest.MirrorSet{Kind: manifest.TagMirrorSet, Mirrors: r.mirrors(Held.pulledByTag)}
+	if err := errors.Join(r.merge(dir, IDMSFile, &digests), r.merge(dir, ITMSFile, &tags)); err != nil {
+		return err
 	}
+	samePolicy(tags.Mirrors, digests.Mirrors)
+	return errors.Join(render(IDMSFile, digests, files), render(ITMSFile, tags, files))
+}
+
+// merge names a set and adds the sources that its file has already.
+func (r *Report) merge(dir, file string, set *manifest.MirrorSet) error {
+	set.Name, set.Comment = r.Options.Name, r.comment()
+	return mergeHeld(filepath.Join(dir, file), set)
+}
+
+// samePolicy gives the sources of one set the policies that they have in the
+// other: a cluster takes none of its mirror sets if two differ on one source.
+func samePolicy(set, other []manifest.Mirror) {
+	policies := map[string]string{}
+	for _, m := range other {
+		policies[m.Source] = m.Policy
+	}
+	for i, m := range set {
+		if policy, there := policies[m.Source]; there {
+			set[i].Policy = policy
+		}
+	}
+}
+
+func render(file string, set manifest.MirrorSet, files map[string][]byte) error {
+	if len(set.Mirrors) == 0 {
+		return nil
+	}
+	data, err := set.YAML()
+	if err != nil {
+		return fmt.Errorf("%w: write %s: %w", ErrUsage, file, err)
+	}
+	files[file] = data
 	return nil
 }
 
@@ -122,11 +153,12 @@ func (r *Report) mirrors(wanted func(Held) bool) []manifest.Mirror {
 	places := map[string][]string{}
 	for _, h := range r.Held {
 		source, err := oci.ParseReference(h.Reference)
-		place, err2 := oci.ParseReference(h.Names[0])
-		if err != nil || err2 != nil || !wanted(h) {
+		if err != nil || !wanted(h) {
 			continue
 		}
-		places[source.Name()] = union(places[source.Name()], r.places(place.Name()))
+		for _, mirror := range h.Mirrors {
+			places[source.Name()] = union(places[source.Name()], r.places(mirror))
+		}
 	}
 	var mirrors []manifest.Mirror
 	for _, source := range slices.Sorted(maps.Keys(places)) {
@@ -160,7 +192,7 @@ func mergeHeld(path string, set *manifest.MirrorSet) error {
 	case err != nil:
 		return fmt.Errorf("read %s: %w", path, err)
 	case held.Kind != set.Kind || held.Name != set.Name:
-		return fmt.Errorf("%w: %s holds %s %s, not %s %s: it is another registry's", ErrUsage, path, held.Kind, held.Name, set.Kind, set.Name)
+		return fmt.Errorf("%w: %s holds %s %s, not %s %s: it is another registry's", ErrOccupied, path, held.Kind, held.Name, set.Kind, set.Name)
 	}
 	set.Mirrors, err = manifest.MergeMirrors(held.Mirrors, set.Mirrors)
 	return err
@@ -172,7 +204,11 @@ func (r *Report) samplesPatch(_ string, files map[string][]byte) error {
 	if len(r.Streams) == 0 {
 		return nil
 	}
-	patch := manifest.SamplesPatch{Registry: r.Options.Cluster, Skipped: r.skipped(), Comment: r.comment()}
+	skipped := r.skipped()
+	if len(skipped) == len(r.Streams) {
+		return nil // there is nothing that the operator could use
+	}
+	patch := manifest.SamplesPatch{Registry: r.Options.Cluster, Skipped: skipped, Comment: r.comment()}
 	data, err := patch.YAML()
 	files[SamplesFile] = data
 	return err

@@ -198,10 +198,13 @@ func imageTags(source oci.Reference, d digest.Digest, released []string) []strin
 		tags = append(tags, source.Tag)
 	}
 	if len(tags) == 0 {
-		tags = append(tags, "at-"+strings.Replace(string(d), ":", "-", 1))
+		tags = append(tags, digestTag(d))
 	}
 	return tags
 }
+
+// digestTag is the tag of an image that has no other.
+func digestTag(d digest.Digest) string { return "at-" + strings.Replace(string(d), ":", "-", 1) }
 
 // releaseTags are the tags that releases give, by reference: <version>-<arch>
 // and <version>-<arch>-<component>, as `oc adm release mirror` names them.

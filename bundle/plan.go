@@ -142,7 +142,7 @@ func (p *planner) resolve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return joinSome(p.failed, maxFailures)
+	return joinSome(p.failed, maxFailures, "images could not be resolved")
 }
 
 // maxFailures is how many failures to resolve are reported one by one: an
@@ -150,13 +150,23 @@ func (p *planner) resolve(ctx context.Context) error {
 const maxFailures = 20
 
 // joinSome joins errors, sorted by their text, and counts those beyond n.
-func joinSome(errs []error, n int) error {
+func joinSome(errs []error, n int, what string) error {
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	if len(errs) > n {
-		errs = append(errs[:n:n], fmt.Errorf("and %d more images could not be resolved", len(errs)-n))
+		errs = append(errs[:n:n], &moreErrors{fmt.Sprintf("and %d more %s", len(errs)-n, what), errs[n:]})
 	}
 	return errors.Join(errs...)
 }
+
+// moreErrors stands for errors that are not worded one by one; it is of all
+// their classes.
+type moreErrors struct {
+	text string
+	errs []error
+}
+
+func (m *moreErrors) Error() string   { return m.text }
+func (m *moreErrors) Unwrap() []error { return m.errs }
 
 // image resolves one reference with all below it and all attached to it.
 func (p *planner) image(ctx context.Context, ref oci.Reference) {

@@ -57,20 +57,80 @@ func newPusher(im *importing) *pusher {
 	return p
 }
 
-// present says whether all names of an image lead to its digest.
-func (p *pusher) present(ctx context.Context, image placed) (bool, error) {
+// present says whether all names of an image lead to its digest, with all
+// children beside it, and which names lead to another digest.
+func (p *pusher) present(ctx context.Context, image placed) (present bool, moved []oci.Reference, err error) {
+	present = true
 	for _, d := range image.names {
-		got, found, err := p.im.client.Head(ctx, p.im.options.Placement.pushed(d))
-		if err != nil || !found || got.Digest != image.Digest {
-			return false, err
+		to := p.im.options.Placement.pushed(d)
+		got, found, err := p.im.client.Head(ctx, to)
+		if err != nil {
+			return false, nil, err
+		}
+		if found && got.Digest != image.Digest {
+			moved = append(moved, to.WithDigest(got.Digest))
+		}
+		present = present && found && got.Digest == image.Digest
+	}
+	if present {
+		present, err = p.children(ctx, image)
+	}
+	if present {
+		p.countAll(image)
+	}
+	return present, moved, err
+}
+
+// children says whether all below an image is in each of its repositories:
+// collectors take the children of an index for untagged.
+func (p *pusher) children(ctx context.Context, image placed) (bool, error) {
+	asked := map[string]bool{}
+	for _, d := range image.names {
+		to := p.im.options.Placement.pushed(d)
+		for _, n := range p.below(image.Digest) {
+			child := to.WithDigest(n.Digest)
+			if n.Digest == image.Digest || asked[child.String()] {
+				continue
+			}
+			asked[child.String()] = true
+			if _, found, err := p.im.client.Head(ctx, child); err != nil || !found {
+				return false, err
+			}
 		}
 	}
+	return true, nil
+}
+
+// below lists a node and all below it, children before parents.
+func (p *pusher) below(root digest.Digest) []Node {
+	var nodes []Node
+	p.im.nodes.walk(root, func(n Node) { nodes = append(nodes, n) })
+	return nodes
+}
+
+// keep gives what a name led to until now a tag of its own, before the name
+// moves on: clusters may have pinned it by its digest, and what has no tag is
+// collected.
+func (p *pusher) keep(ctx context.Context, was oci.Reference) error {
+	n, err := p.im.client.Node(ctx, was)
+	if oci.IsMissing(err) {
+		return nil
+	}
+	if err == nil {
+		err = p.im.client.PutNode(ctx, was.WithTag(digestTag(was.Digest)), n.Descriptor.MediaType, n.Raw)
+	}
+	if err != nil {
+		return fmt.Errorf("keep what its tag named before: %w", err)
+	}
+	return nil
+}
+
+func (p *pusher) countAll(image placed) {
 	p.im.nodes.walk(image.Digest, func(n Node) {
 		for _, b := range n.blobs() {
 			p.count(b)
 		}
 	})
-	return true, nil
 }
 
 // image pushes an image to all its repositories and tags it there. What a
@@ -104,7 +164,7 @@ func (p *pusher) attempt(ctx context.Context, image placed, again bool) error {
 			continue
 		}
 		done[to.Name()] = true
-		if err := p.below(ctx, to, image.Digest, again); err != nil {
+		if err := p.fill(ctx, to, image.Digest, again); err != nil {
 			return err
 		}
 	}
@@ -117,12 +177,10 @@ func (p *pusher) attempt(ctx context.Context, image placed, again bool) error {
 	return nil
 }
 
-// below pushes all that a node needs into a repository, and its children.
-func (p *pusher) below(ctx context.Context, to oci.Reference, root digest.Digest, again bool) error {
-	var nodes []Node
-	p.im.nodes.walk(root, func(n Node) { nodes = append(nodes, n) })
+// fill pushes all that a node needs into a repository, and its children.
+func (p *pusher) fill(ctx context.Context, to oci.Reference, root digest.Digest, again bool) error {
 	var skipped error // blobs of volumes that were not given; the others are brought
-	for _, n := range nodes {
+	for _, n := range p.below(root) {
 		for _, b := range n.blobs() {
 			err := p.blob(ctx, to, b, again)
 			if err != nil && !errors.Is(err, errSkip) {

@@ -38,7 +38,8 @@ type Report struct {
 type Held struct {
 	Reference string        `json:"reference"`
 	Digest    digest.Digest `json:"digest"`
-	Names     []string      `json:"names"` // the first is the one that mirror sets lead to
+	Names     []string      `json:"names"`   // all of them, with their tags
+	Mirrors   []string      `json:"mirrors"` // the repositories that mirror sets lead to
 	Release   bool          `json:"release,omitempty"`
 }
 
@@ -83,7 +84,10 @@ func (b *Bundle) Report(results []ImageResult, o ObjectOptions) *Report {
 	released := c.releaseReferences()
 	for _, image := range results {
 		if image.State == StateImported || image.State == StatePresent {
-			r.Held = append(r.Held, Held{image.Reference, image.Digest, image.Names, released[image.Reference]})
+			r.Held = append(r.Held, Held{
+				Reference: image.Reference, Digest: image.Digest, Names: image.Names,
+				Mirrors: []string{repositoryOf(image.Names[0])}, Release: released[image.Reference],
+			})
 		}
 	}
 	if c.SamplesComplete {
@@ -112,6 +116,9 @@ func (b *Bundle) Assume(p Placement, o ObjectOptions) (*Report, error) {
 	return r, nil
 }
 
+// repositoryOf cuts the tag off a name.
+func repositoryOf(name string) string { return name[:strings.LastIndex(name, ":")] }
+
 func (c *Content) releaseReferences() map[string]bool {
 	found := map[string]bool{}
 	for _, r := range c.Releases {
@@ -126,16 +133,19 @@ func (c *Content) releaseReferences() map[string]bool {
 // Extend adds what an earlier import into the same registry brought.
 func (r *Report) Extend(earlier *Report) error {
 	if earlier.Assumed != r.Assumed {
-		return fmt.Errorf("%w: %w", ErrUsage, errAssumed)
+		return fmt.Errorf("%w: what a registry holds and what it would hold do not mix", ErrOccupied)
 	}
 	if earlier.Options.To != r.Options.To || earlier.Options.Cluster != r.Options.Cluster {
 		return fmt.Errorf("%w: the earlier report is of %s (%s for the cluster), this one of %s (%s)",
-			ErrUsage, earlier.Options.To, earlier.Options.Cluster, r.Options.To, r.Options.Cluster)
+			ErrOccupied, earlier.Options.To, earlier.Options.Cluster, r.Options.To, r.Options.Cluster)
+	}
+	if err := r.collisions(earlier); err != nil {
+		return err
 	}
 	held := map[string]Held{}
 	for _, h := range slices.Concat(earlier.Held, r.Held) {
 		if was, there := held[h.Reference]; there {
-			h.Names = union(h.Names, was.Names)
+			h.Names, h.Mirrors = union(h.Names, was.Names), union(h.Mirrors, was.Mirrors)
 			h.Release = h.Release || was.Release
 		}
 		held[h.Reference] = h
@@ -151,8 +161,38 @@ func (r *Report) Extend(earlier *Report) error {
 	return nil
 }
 
-// errAssumed: what a registry holds and what it would hold do not mix.
-var errAssumed = errors.New("objects of an import and objects that no registry was asked for do not belong into one directory")
+// collisions refuses an image under a name that another source's image has since
+// an earlier import. A tag of the same source may move on.
+func (r *Report) collisions(earlier *Report) error {
+	taken := map[string]Held{}
+	for _, h := range earlier.Held {
+		for _, name := range h.Names {
+			taken[name] = h
+		}
+	}
+	var clashes []string
+	for _, h := range r.Held {
+		for _, name := range h.Names {
+			if was, is := taken[name]; is && was.Digest != h.Digest && was.source() != h.source() {
+				clashes = append(clashes, fmt.Sprintf("%s, which %s is since an earlier import, would become %s", name, was.Reference, h.Reference))
+			}
+		}
+	}
+	if len(clashes) > 0 {
+		return fmt.Errorf("%w: %w: %s", ErrUsage, ErrCollision, listSome(clashes, 5))
+	}
+	return nil
+}
+
+// source is where an image came from, whatever its digest.
+func (h Held) source() string {
+	before, _, _ := strings.Cut(h.Reference, "@")
+	return before
+}
+
+// ErrOccupied: a directory holds objects that do not belong together with those
+// that are to be written.
+var ErrOccupied = fmt.Errorf("%w: the directory is taken by other objects", ErrUsage)
 
 // union is a, then what of b is not in it.
 func union(a, b []string) []string {
@@ -185,8 +225,8 @@ func ReadReport(path string) (*Report, error) {
 		return nil, fmt.Errorf("parse %s: format %.60q is not %s", path, r.Format, ReportFormat)
 	}
 	for _, h := range r.Held {
-		if len(h.Names) == 0 {
-			return nil, fmt.Errorf("parse %s: %s has no names", path, h.Reference)
+		if len(h.Names) == 0 || len(h.Mirrors) == 0 {
+			return nil, fmt.Errorf("parse %s: %s has no names or no mirrors", path, h.Reference)
 		}
 	}
 	return &r, nil

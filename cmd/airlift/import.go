@@ -56,7 +56,7 @@ func importBundle(c *cli.Context) error {
 	if c.Bool("dry-run") {
 		return rehearse(c.App.Writer, b, o)
 	}
-	if err := objects.CheckDir(c.String("manifests")); err != nil {
+	if err := b.CheckObjects(p, objects, c.String("manifests")); err != nil {
 		return manifestsHint(err)
 	}
 	client, err := newClient(c, nil)
@@ -83,7 +83,7 @@ func finishImport(c *cli.Context, b *bundle.Bundle, o bundle.ObjectOptions, resu
 	}
 	files, err := report.WriteObjects(dir)
 	if err != nil {
-		return err
+		return errors.Join(printResults(c.App.Writer, results), manifestsHint(err))
 	}
 	return errors.Join(printResults(c.App.Writer, results), printObjects(c.App.Writer, dir, files))
 }
@@ -125,10 +125,10 @@ func importHint(err error) error {
 }
 
 func manifestsHint(err error) error {
-	if errors.Is(err, bundle.ErrUsage) {
+	if errors.Is(err, bundle.ErrOccupied) {
 		return withHint(err, "--manifests DIR names another directory: one for each registry")
 	}
-	return err
+	return importHint(err)
 }
 
 // printResults sums up what became of the images. Those that are skipped have a
