@@ -212,6 +212,9 @@ func (c *check) verdict(v *volumeSet, element string, offset, length int64, e En
 	if problem == nil {
 		return nil
 	}
+	if e.inline != nil { // it has no digest to know it by
+		problem = fmt.Errorf("%s: %w", e.Name, problem)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, at := range v.layout.spans(offset, length) {

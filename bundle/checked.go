@@ -2,18 +2,19 @@ package bundle
 
 import (
 	"errors"
-	"fmt"
 	"hash"
 	"io"
 
 	"github.com/opencontainers/go-digest"
 )
 
-// errContents: what a volume holds cannot be read, or is not what it should be.
-var errContents = errors.New("not readable as what it should be")
+// contentsError: what a volume holds cannot be read, or is not what it should be.
+type contentsError struct{ error }
+
+func (e *contentsError) Unwrap() error { return e.error }
 
 // checkedReader reads to the end only if the bytes have the right digest: its
-// last Read gives io.EOF or errContents.
+// last Read gives io.EOF or a contentsError.
 type checkedReader struct {
 	r    io.Reader
 	sum  hash.Hash
@@ -25,9 +26,9 @@ func (r *checkedReader) Read(p []byte) (int, error) {
 	r.sum.Write(p[:n])
 	switch {
 	case err == io.EOF && digest.NewDigest(digest.SHA256, r.sum) != r.want:
-		err = fmt.Errorf("%w: the contents have another digest", errContents)
+		err = &contentsError{errors.New("the contents have another digest")}
 	case err != nil && err != io.EOF:
-		err = fmt.Errorf("%w: %w", errContents, err)
+		err = &contentsError{err}
 	}
 	return n, err
 }

@@ -1,6 +1,9 @@
 package bundle
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // What a caller may want to act on. Every error of this package that belongs
 // to one of these classes wraps it; all others are plain failures.
@@ -13,6 +16,8 @@ var (
 	ErrDamaged = errors.New("damaged")
 	// ErrAbsent: volumes of the bundle were not given.
 	ErrAbsent = errors.New("volumes absent")
+	// ErrUnsealed: a medium without SHA256SUMS, which are written last.
+	ErrUnsealed = fmt.Errorf("%w: the export was not finished", ErrAbsent)
 	// ErrNoSpace: the medium is full, or too small for what it must hold.
 	ErrNoSpace = errors.New("no space")
 	// ErrMissing: everything was done but for what the inventory records as

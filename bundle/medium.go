@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -36,6 +37,8 @@ func (m medium) leftovers(restart bool) ([]string, error) {
 	}
 	_, err = os.Stat(m.path(CheckpointFile))
 	switch unfinished := err == nil; {
+	case !unfinished && !slices.Contains(held, InventoryFile):
+		return nil, fmt.Errorf("%w: %s is in the way: a bundle needs that name", ErrUsage, m.path(held[0]))
 	case !unfinished:
 		return nil, fmt.Errorf("%w: %s holds another bundle (%s is there)", ErrUsage, m.dir, held[0])
 	case !restart:

@@ -25,7 +25,7 @@ func TestMediumTaken(t *testing.T) {
 			dir := t.TempDir()
 			writeFile(t, filepath.Join(dir, file), []byte("precious"))
 			err := bundle.Export(t.Context(), c, inv, dir, bundle.ExportOptions{Restart: restart})
-			wantError(t, err, bundle.ErrUsage, "another bundle", file)
+			wantError(t, err, bundle.ErrUsage, file)
 			if got := fileNames(t, dir); len(got) != 1 || string(readFile(t, filepath.Join(dir, file))) != "precious" {
 				t.Errorf("%s: the directory has become %s", name, got)
 			}

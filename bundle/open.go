@@ -74,6 +74,11 @@ func Open(dirs []string, trust Trust) (*Bundle, error) {
 // readInventory reads bundle.json, which must be the same in every directory.
 func (b *Bundle) readInventory() error {
 	for i, dir := range b.dirs {
+		if info, err := os.Stat(dir); err != nil {
+			return err
+		} else if !info.IsDir() {
+			return fmt.Errorf("%w: %s is a file: name the directory that it lies in", ErrUsage, dir)
+		}
 		data, err := readSmall(filepath.Join(dir, InventoryFile), MaxInventorySize)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

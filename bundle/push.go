@@ -24,6 +24,9 @@ type pusher struct {
 
 	blobs map[digest.Digest]*pushedBlob
 	done  *tally
+
+	mu    sync.Mutex
+	links map[string]*sync.Mutex // of nodes, by repository and digest
 }
 
 // pushedBlob is where a blob is known to be. Its lock lets one goroutine at a
@@ -47,7 +50,7 @@ const (
 )
 
 func newPusher(im *importing) *pusher {
-	p := &pusher{im: im, blobs: map[digest.Digest]*pushedBlob{}}
+	p := &pusher{im: im, blobs: map[digest.Digest]*pushedBlob{}, links: map[string]*sync.Mutex{}}
 	total := int64(0)
 	for _, b := range im.bundle.Inventory.Content.Blobs {
 		p.blobs[b.Digest] = &pushedBlob{size: b.Size, repositories: map[string]arrival{}}
@@ -170,7 +173,7 @@ func (p *pusher) attempt(ctx context.Context, image placed, again bool) error {
 	}
 	root := p.im.nodes[image.Digest]
 	for _, tag := range tags {
-		if err := p.im.client.PutNode(ctx, tag, root.MediaType, p.im.raw[image.Digest]); err != nil {
+		if err := p.put(ctx, tag, root); err != nil {
 			return err
 		}
 	}
@@ -191,11 +194,35 @@ func (p *pusher) fill(ctx context.Context, to oci.Reference, root digest.Digest,
 		if n.Digest == root || skipped != nil {
 			continue // the root goes under its tags; nothing incomplete goes anywhere
 		}
-		if err := p.im.client.PutNode(ctx, to.WithDigest(n.Digest), n.MediaType, p.im.raw[n.Digest]); err != nil {
+		if err := p.put(ctx, to.WithDigest(n.Digest), n); err != nil {
 			return err
 		}
 	}
 	return skipped
+}
+
+// put pushes a node, while no other goroutine pushes it or one of its children
+// into the same repository: distribution writes its links in place, and refuses
+// an index (DIGEST_INVALID) while the link of a child is being written.
+func (p *pusher) put(ctx context.Context, to oci.Reference, n Node) error {
+	touched := append([]digest.Digest{n.Digest}, n.Children...)
+	slices.Sort(touched) // all take them in the same order
+	for _, d := range slices.Compact(touched) {
+		link := p.link(to.WithDigest(d))
+		link.Lock()
+		defer link.Unlock()
+	}
+	return p.im.client.PutNode(ctx, to, n.MediaType, p.im.raw[n.Digest])
+}
+
+// link is the lock of a node in a repository.
+func (p *pusher) link(node oci.Reference) *sync.Mutex {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.links[node.String()] == nil {
+		p.links[node.String()] = &sync.Mutex{}
+	}
+	return p.links[node.String()]
 }
 
 // blob brings a blob into a repository: it is there, or is mounted, or uploaded.
@@ -247,7 +274,8 @@ func (p *pusher) upload(ctx context.Context, to oci.Reference, d digest.Digest) 
 		return io.NopCloser(&contextReader{ctx, checked}), nil
 	}
 	err := p.im.client.PutBlob(ctx, to, ocispec.Descriptor{Digest: d, Size: e.Size}, open)
-	if errors.Is(err, errContents) {
+	var contents *contentsError
+	if errors.As(err, &contents) {
 		p.blobs[d].damaged = p.im.damaged(e, err)
 		return p.blobs[d].damaged
 	}

@@ -124,7 +124,7 @@ func (b *Bundle) seal(dir string) []Finding {
 	path := filepath.Join(dir, SumsFile)
 	contents, err := readSmall(path, maxSumsSize)
 	if errors.Is(err, fs.ErrNotExist) {
-		return []Finding{{File: path, Element: "file", kind: ErrAbsent, Problem: "not there: the export onto this medium was not finished"}}
+		return []Finding{{File: path, Element: "file", kind: ErrUnsealed, Problem: "not there: the export onto this medium was not finished"}}
 	}
 	if err != nil {
 		return []Finding{{File: path, Element: "file", kind: ErrDamaged, Problem: err.Error()}}

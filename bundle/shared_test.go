@@ -54,6 +54,43 @@ func TestSharedBlobs(t *testing.T) {
 	}
 }
 
+// TestSharedChildren: images that are pushed at once and have children in common
+// do not come in each other's way. The registry writes a link in place, and
+// refuses an index while that of a child is being written.
+func TestSharedChildren(t *testing.T) {
+	t.Parallel()
+	var refs []string
+	near := source(t, func(b *ocitest.Builder) {
+		var children []ocispec.Descriptor
+		for _, arch := range []string{"amd64", "arm64"} {
+			child := b.Image("team/app", "", ocitest.ImageOpts{Arch: arch})
+			children = append(children, child)
+			refs = append(refs, "quay.io/team/app@"+child.Digest.String())
+		}
+		for i := range 12 {
+			tag := fmt.Sprint("v", i)
+			children[0].Annotations = map[string]string{"for": tag}
+			b.Index("team/app", tag, false, children...)
+			b.Raw("team/app", "amd-"+tag, ocispec.MediaTypeImageManifest, manifestOf(b, children[0]))
+			refs = append(refs, "quay.io/team/app:"+tag, "quay.io/team/app:amd-"+tag)
+		}
+	})
+	far := ocitest.StartRegistry(t)
+	c := client(t, near.Host, far.Host)
+	b := export(t, c, inventory(t, plan(t, c, bundle.Request{Images: references(t, refs...)}), 0)).open(t)
+	for i := range 4 {
+		results, err := b.Import(t.Context(), c, bundle.ImportOptions{Placement: to(t, fmt.Sprint(far.Host, "/", i)), Jobs: 16})
+		if err != nil || len(results) != len(refs) {
+			t.Fatalf("%d of %d images: %v", len(results), len(refs), err)
+		}
+	}
+}
+
+func manifestOf(b *ocitest.Builder, d ocispec.Descriptor) []byte {
+	_, raw := b.Manifest("team/app", d.Digest.String())
+	return raw
+}
+
 // queried counts requests whose query has a blob's digest.
 func queried(p *ocitest.Proxy, method, key string, d ocispec.Descriptor) int {
 	n := 0

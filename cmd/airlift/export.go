@@ -174,6 +174,9 @@ func skippedOrNot(c *cli.Context, missing []bundle.Missing) error {
 	for _, m := range missing {
 		skipped = append(skipped, fmt.Errorf("%w: %s", bundle.ErrMissing, m))
 	}
+	if c.Bool("dry-run") {
+		return errors.Join(skipped...)
+	}
 	return withHint(errors.Join(skipped...), "the bundle records this as missing; import takes it with --skip-missing")
 }
 

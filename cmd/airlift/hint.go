@@ -108,7 +108,9 @@ func bundleHint(err error) string {
 	case errors.Is(err, bundle.ErrUntrusted):
 		return `"airlift inspect DIR" lists the signers; trust one with --trusted-key NAME.pub`
 	case errors.Is(err, bundle.ErrDamaged):
-		return `"airlift verify DIR" lists all damage; copy what it names again from where it is whole`
+		return `"airlift verify --trusted-key NAME.pub DIR" lists all damage; copy what it names again from where it is whole`
+	case errors.Is(err, bundle.ErrUnsealed):
+		return "finish the export, or make it again: nothing says yet that this medium is complete"
 	case errors.Is(err, bundle.ErrAbsent):
 		return "give the directories of all media in one command"
 	case errors.Is(err, bundle.ErrNoSpace):

@@ -116,10 +116,10 @@ func importHint(err error) error {
 		return withHint(err, "nothing was pushed; --skip-missing goes on without what is listed")
 	case errors.Is(err, context.Canceled):
 		return withHint(err, "the same command goes on with what is not there yet")
-	case errors.Is(err, bundle.ErrAbsent):
+	case errors.Is(err, bundle.ErrAbsent) && !errors.Is(err, bundle.ErrUnsealed):
 		return withHint(err, "give the directories of all media in one command, or --partial to go on without")
 	case errors.Is(err, bundle.ErrCollision):
-		return withHint(err, "--keep-source-host keeps the sources apart, or --map SOURCE=DEST one of them")
+		return withHint(err, "--map SOURCE=DEST or --keep-source-host keeps the sources apart; samples under one name cannot be, leave one out of the bundle")
 	}
 	return err
 }

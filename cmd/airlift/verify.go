@@ -43,12 +43,21 @@ func verifyBundle(c *cli.Context) error {
 		return err
 	}
 	if asJSON {
-		return errors.Join(printFindings(c.App.Writer, findings), bundle.Verdict(findings))
+		return errors.Join(printFindings(c.App.Writer, findings), verdict(findings))
 	}
 	if len(findings) > 0 {
-		return bundle.Verdict(findings)
+		return verdict(findings)
 	}
 	return printVerified(c, b)
+}
+
+// verdict says what to do about damage: verify itself is where others send to.
+func verdict(findings []bundle.Finding) error {
+	err := bundle.Verdict(findings)
+	if errors.Is(err, bundle.ErrDamaged) {
+		return withHint(err, "copy what is named again from where it is whole, or make the bundle again")
+	}
+	return err
 }
 
 func check(c *cli.Context, b *bundle.Bundle) ([]bundle.Finding, error) {
