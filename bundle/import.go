@@ -25,12 +25,12 @@ type ImportOptions struct {
 
 // States of an image after an import.
 const (
-	StateImported = "imported"      // pushed, and tagged last
-	StatePresent  = "already there" // its names led to its digest before
-	StateSkipped  = "skipped"       // its content is missing, or on volumes that were not given
+	StateImported = "imported" // pushed, and tagged last
+	StatePresent  = "present"  // its names led to its digest before
+	StateSkipped  = "skipped"  // its content is missing, or on volumes that were not given
 	StateFailed   = "failed"
-	StateOpen     = "not finished" // the import was interrupted before
-	StatePlanned  = "to import"    // by Rehearse
+	StateOpen     = "open"    // the import was interrupted before
+	StatePlanned  = "planned" // by Rehearse
 )
 
 // ImageResult is what became of one image.
@@ -114,7 +114,6 @@ type importing struct {
 
 	mu      sync.Mutex
 	results map[string]ImageResult // by reference
-	done    int64
 }
 
 // prepare does all that needs no connection.

@@ -33,7 +33,6 @@ func (e Entry) data() int64    { return e.Offset + block }     // where the cont
 func (e Entry) dataEnd() int64 { return e.data() + e.Size }    // where they end
 func (e Entry) end() int64     { return roundUp(e.dataEnd()) } // where the padding ends
 func roundUp(n int64) int64    { return (n + block - 1) / block * block }
-func entrySize(n int64) int64  { return block + roundUp(n) }
 
 // Layout is where every byte of an archive stands: a pure function of the
 // content and the size of volumes.

@@ -66,8 +66,9 @@ func ParseMapping(s string, to Location) (Mapping, error) {
 	if !found || source == "" {
 		return Mapping{}, fmt.Errorf("%w: map %q: write SOURCE=DEST", ErrUsage, s)
 	}
-	if _, err := ParseLocation(source); err != nil {
-		return Mapping{}, fmt.Errorf("map %q: %w", s, err)
+	source, err := oci.ParsePlace(source)
+	if err != nil {
+		return Mapping{}, fmt.Errorf("%w: map %q: %w", ErrUsage, s, err)
 	}
 	if rest, under := below(dest, to.String()); under {
 		dest = rest
@@ -99,6 +100,18 @@ type Placement struct {
 	Maps           []Mapping
 }
 
+// Idle are the maps under which a content has no source: mistyped, or meant for
+// another bundle.
+func (p Placement) Idle(c *Content) []Mapping {
+	return slices.DeleteFunc(slices.Clone(p.Maps), func(m Mapping) bool {
+		return slices.ContainsFunc(c.Images, func(i Image) bool {
+			source, err := oci.ParseReference(i.Reference)
+			_, under := below(source.Name(), m.Source)
+			return err == nil && under
+		})
+	})
+}
+
 // path is where a source repository lies below To.
 func (p Placement) path(source oci.Reference) (string, error) {
 	var best *Mapping
@@ -121,13 +134,8 @@ func (p Placement) path(source oci.Reference) (string, error) {
 	return path, nil
 }
 
-// destination is one name that an image gets. Path and tag are below To;
-// rewritten marks a second name, made for the samples operator only.
-type destination struct {
-	path      string
-	tag       string
-	rewritten bool
-}
+// destination is one name that an image gets, below To.
+type destination struct{ path, tag string }
 
 func (p Placement) at(l Location, path string) string { return join(l.String(), path) }
 
@@ -154,6 +162,7 @@ func (p Placement) place(c *Content) ([]placed, error) {
 	if err != nil {
 		return nil, err
 	}
+	var failed []error
 	all := make([]placed, 0, len(c.Images))
 	for _, image := range c.Images {
 		source, err := oci.ParseReference(image.Reference)
@@ -162,31 +171,21 @@ func (p Placement) place(c *Content) ([]placed, error) {
 		}
 		path, err := p.path(source)
 		if err != nil {
-			return nil, err
+			failed = append(failed, err)
+			continue
 		}
 		one := placed{Image: image, source: source}
 		for _, tag := range imageTags(source, image.Digest, tags[image.Reference]) {
 			one.names = append(one.names, destination{path: path, tag: tag})
 		}
-		if long := longest(one.names); len(long) > maxTag {
-			return nil, fmt.Errorf("%w: %s would get the tag %s, which is longer than the %d characters that registries take", ErrUsage, image.Reference, long, maxTag)
-		}
 		for _, d := range rewrites[image.Reference] {
-			if !slices.ContainsFunc(one.names, func(n destination) bool { return n.path == d.path && n.tag == d.tag }) {
+			if !slices.Contains(one.names, d) {
 				one.names = append(one.names, d)
 			}
 		}
 		all = append(all, one)
 	}
-	return all, errors.Join(p.unfit(all), p.collisions(all))
-}
-
-// maxTag is the length of a tag in characters (distribution, reference grammar).
-const maxTag = 128
-
-// longest is the longest tag of some names.
-func longest(names []destination) string {
-	return slices.MaxFunc(names, func(a, b destination) int { return len(a.tag) - len(b.tag) }).tag
+	return all, errors.Join(append(failed, p.unfit(all), p.collisions(all))...)
 }
 
 // imageTags are the tags of an image. Registries collect what has none, so each
@@ -252,7 +251,7 @@ func (p Placement) rewritten(t StreamTag) (destination, error) {
 		return destination{}, fmt.Errorf("the samples operator would look for it at %s, outside of %s", ref, p.Cluster)
 	}
 	tag := imageTags(ref, ref.Digest, nil)[0]
-	return destination{path: path, tag: tag, rewritten: true}, nil
+	return destination{path, tag}, nil
 }
 
 // unfit refuses names that no registry takes, such as a tag of more than 128
@@ -275,7 +274,6 @@ func (p Placement) collisions(all []placed) error {
 	var clashes []string
 	for _, image := range all {
 		for _, d := range image.names {
-			d.rewritten = false
 			held, there := taken[d]
 			if there && held.Digest != image.Digest {
 				clashes = append(clashes, fmt.Sprintf("%s and %s would both be %s", held.Reference, image.Reference, p.pushed(d)))

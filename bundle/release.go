@@ -98,6 +98,14 @@ func (p *planner) payload(ctx context.Context, ref oci.Reference, image oci.Node
 	if files[imageReferences] == nil {
 		return manifest.Release{}, manifest.Metadata{}, fmt.Errorf("no file %s in it: not a release payload", imageReferences)
 	}
+	for _, name := range []string{imageReferences, releaseMetadata} {
+		if files[name] == nil {
+			continue
+		}
+		if err := oci.CheckJSON(files[name]); err != nil {
+			return manifest.Release{}, manifest.Metadata{}, fmt.Errorf("parse %s: %w", name, err)
+		}
+	}
 	read, err := manifest.ParseImageReferences(files[imageReferences])
 	if err != nil {
 		return read, manifest.Metadata{}, err
@@ -120,7 +128,7 @@ func (p *planner) architecture(ctx context.Context, ref oci.Reference, payload, 
 		return "", err
 	}
 	var config ocispec.Image
-	if err := json.Unmarshal(data, &config); err != nil {
+	if err := errors.Join(oci.CheckJSON(data), json.Unmarshal(data, &config)); err != nil {
 		return "", fmt.Errorf("parse its config: %w", err)
 	}
 	return manifest.PayloadArch(config.Architecture), nil

@@ -20,7 +20,7 @@ func ParseSourceMirror(s string) (SourceMirror, error) {
 	}
 	m := SourceMirror{source, mirror}
 	for _, place := range []*string{&m.Source, &m.Mirror} {
-		normal, err := parsePlace(*place)
+		normal, err := ParsePlace(*place)
 		if err != nil {
 			return SourceMirror{}, fmt.Errorf("parse mirror %.300q: %w", s, err)
 		}
@@ -29,8 +29,9 @@ func ParseSourceMirror(s string) (SourceMirror, error) {
 	return m, nil
 }
 
-// parsePlace normalises HOST[:PORT][/PATH].
-func parsePlace(s string) (string, error) {
+// ParsePlace normalises the name of a registry, or of a place in it:
+// HOST[:PORT][/PATH].
+func ParsePlace(s string) (string, error) {
 	if err := refuseScheme(s); err != nil {
 		return "", err
 	}

@@ -51,7 +51,6 @@ func newApp() *cli.App {
 func prepare(command *cli.Command) {
 	command.OnUsageError = badFlag
 	command.HideHelpCommand = true // "help" after a command is an argument
-	command.CustomHelpTemplate = cli.CommandHelpTemplate
 	action := command.Action
 	command.Action = func(c *cli.Context) error {
 		return ofCommand(c.Command.HelpName, action(c))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,6 +50,7 @@ func importBundle(c *cli.Context) error {
 		return err
 	}
 	warnLoopback(p)
+	warnIdle(p, b)
 	if len(b.Unchecked) > 0 {
 		say(os.Stderr, "signatures of other keys, not checked: %s", strings.Join(b.Unchecked, ", "))
 	}
@@ -86,6 +88,13 @@ func finishImport(c *cli.Context, b *bundle.Bundle, o bundle.ObjectOptions, resu
 		return errors.Join(printResults(c.App.Writer, results), manifestsHint(err))
 	}
 	return errors.Join(printResults(c.App.Writer, results), printObjects(c.App.Writer, dir, files))
+}
+
+// warnIdle: a map that is mistyped leaves images where they are not looked for.
+func warnIdle(p bundle.Placement, b *bundle.Bundle) {
+	for _, m := range p.Idle(&b.Inventory.Content) {
+		say(os.Stderr, "warning: --map %s=%s: the bundle has nothing from there", m.Source, m.Dest)
+	}
 }
 
 // warnLoopback: a name that means another machine on every node.
@@ -135,9 +144,10 @@ func manifestsHint(err error) error {
 // line, and in a dry run all; of what failed the error speaks, and report.json
 // tells of every image.
 func printResults(w io.Writer, results []bundle.ImageResult) error {
+	words := map[string]string{bundle.StatePresent: "already there", bundle.StateOpen: "not finished", bundle.StatePlanned: "to import"}
 	counts := map[string]int{}
 	for _, r := range results {
-		counts[r.State]++
+		counts[cmp.Or(words[r.State], r.State)]++
 		if line := resultLine(r); line != "" {
 			fmt.Fprintf(w, "%s\n", printable(line))
 		}
@@ -153,9 +163,9 @@ func printResults(w io.Writer, results []bundle.ImageResult) error {
 func resultLine(r bundle.ImageResult) string {
 	switch r.State {
 	case bundle.StateSkipped:
-		return r.State + " " + r.Reference + ": " + r.Reason
+		return "skipped " + r.Reference + ": " + r.Reason
 	case bundle.StatePlanned:
-		return r.State + " " + r.Reference + " as " + strings.Join(r.Names, " and ")
+		return "to import " + r.Reference + " as " + strings.Join(r.Names, " and ")
 	}
 	return ""
 }

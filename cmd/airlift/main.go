@@ -17,6 +17,7 @@ func main() {
 // work can stop at a clean place. A second signal kills the process at once.
 func interruptible() context.Context {
 	ctx, cancel := context.WithCancelCause(context.Background())
+	signal.Ignore(syscall.SIGXFSZ) // a file that may not grow is a full medium, and said as such
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	go func() {

@@ -65,6 +65,7 @@ func reportFor(c *cli.Context, b *bundle.Bundle) (*bundle.Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	warnIdle(p, b)
 	report, err := b.Assume(p, o)
 	return report, importHint(err)
 }

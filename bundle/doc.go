@@ -1,0 +1,37 @@
+// Package bundle knows the medium: it plans what to carry, writes it as a
+// signed bundle into a directory, opens and checks such directories, brings
+// their images into a registry, and writes the objects that make a cluster use
+// that registry. docs/format.md describes the bundle to the byte.
+//
+// What it promises:
+//
+//   - Plan is the only place that resolves. What follows from an inventory never
+//     changes because a tag moved.
+//   - The same content gives the same archive, whenever, from whichever mirror
+//     and under whichever key it is exported. The archive's layout is a pure
+//     function of the inventory; export, check and import compute where each byte
+//     is, and nothing parses the tar.
+//   - Export only appends. What a source gives is hashed before it counts; wrong
+//     bytes are cut off again. At every instant a directory with a signed
+//     bundle.json says truly what it is, and one with a signed SHA256SUMS is
+//     complete. A directory that holds anything of another bundle is refused and
+//     left as it was.
+//   - Open is the only door to a bundle. Nothing is parsed, and no connection is
+//     made, before a trusted key's signature over bundle.json fits.
+//   - Check finds every changed byte of every file that was given, and reports all
+//     damage.
+//   - Import never writes a tag that names an incomplete image, nor one of a release
+//     whose components are not all there; it never lets a registry keep content whose
+//     digest was not checked. What can be known beforehand is refused before the first
+//     connection. Running it again is safe.
+//   - Objects are written whole or not at all, for what the registry holds: this
+//     import and the earlier ones whose report lies beside them.
+//
+// What it does not promise: that a medium keeps what was written and synced (only
+// reading it again after it was plugged in again shows that); that a bundle is the
+// newest one; that a registry keeps what it has accepted; that what a source
+// served under a tag is what its vendor meant. It does not resume an export.
+//
+// The limits are the constants of format.go, oci.MaxNodeSize and
+// verify.MaxSignatureSize; writing and reading obey the same.
+package bundle
