@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"airlift/verify"
+
+	"airlift/oci/ocitest"
 )
 
 func sign(t testing.TB, key *ecdsa.PrivateKey, message []byte) []byte {
@@ -146,10 +148,7 @@ func TestSigningIsThatOfRFC6979(t *testing.T) {
 // openssl runs the program in a directory.
 func openssl(t *testing.T, dir string, args ...string) (string, error) {
 	t.Helper()
-	program, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("openssl is not installed")
-	}
+	program := ocitest.Program(t, "openssl")
 	cmd := exec.Command(program, args...)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"airlift/verify"
+
+	"airlift/oci/ocitest"
 )
 
 var files = []string{"a", "b.tar.002", "c"}
@@ -78,10 +80,7 @@ func TestParseSumsRefuses(t *testing.T) {
 }
 
 func TestSha256sumReadsSums(t *testing.T) {
-	program, err := exec.LookPath("sha256sum")
-	if err != nil {
-		t.Skip("sha256sum is not installed")
-	}
+	program := ocitest.Program(t, "sha256sum")
 	dir := t.TempDir()
 	for _, name := range files {
 		write(t, dir, name, []byte(name))
