@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"airlift/manifest"
 	"airlift/oci"
 )
@@ -56,7 +58,24 @@ func (b *Bundle) CheckObjects(p Placement, o ObjectOptions, dir string) error {
 		return err
 	}
 	r.Assumed = false
-	return r.Check(dir)
+	return errors.Join(r.Check(dir), writable(dir))
+}
+
+// writable says whether a directory could be written to, or made. It tries nothing.
+func writable(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir):
+		return writable(filepath.Dir(dir))
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%w: %s is no directory", ErrUsage, dir)
+	}
+	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
+		return fmt.Errorf("write into %s: %w", dir, err)
+	}
+	return nil
 }
 
 // Check says whether WriteObjects would fail, but for the disk.

@@ -99,6 +99,9 @@ func TestObjectsAreCheckedBefore(t *testing.T) {
 		wantError(t, b.CheckObjects(p, o, dir), bundle.ErrUsage)
 	}
 	check(t, b.CheckObjects(p, bundle.NewObjectOptions(p, "name", ""), dir))
+	file := filepath.Join(t.TempDir(), "file")
+	writeFile(t, file, nil)
+	wantError(t, b.CheckObjects(p, bundle.NewObjectOptions(p, "name", ""), filepath.Join(file, "objects")), nil, "not a directory")
 	if names := fileNames(t, dir); len(names) > 0 {
 		t.Errorf("the check left %s", names)
 	}
