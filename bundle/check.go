@@ -115,7 +115,8 @@ func (c *check) archive(ctx context.Context, volumes map[int]volumeFile) error {
 	if err != nil {
 		return err
 	}
-	return c.zeros(v, "end", l.Size-endSize, endSize, Entry{})
+	c.zeros(v, "end", l.Size-endSize, endSize, Entry{})
+	return nil
 }
 
 func (c *check) jobs() int {
@@ -126,18 +127,14 @@ func (c *check) jobs() int {
 }
 
 func (c *check) entry(ctx context.Context, v *volumeSet, e Entry) error {
-	if err := c.header(v, e); err != nil {
-		return err
-	}
-	if err := c.contents(ctx, v, e); err != nil {
-		return err
-	}
-	return c.zeros(v, "padding", e.dataEnd(), e.end()-e.dataEnd(), e)
+	c.header(v, e)
+	c.zeros(v, "padding", e.dataEnd(), e.end()-e.dataEnd(), e)
+	return c.contents(ctx, v, e)
 }
 
-func (c *check) header(v *volumeSet, e Entry) error {
+func (c *check) header(v *volumeSet, e Entry) {
 	if !v.all(e.Offset, block) {
-		return nil
+		return
 	}
 	got := make([]byte, block)
 	err := v.read(got, e.Offset)
@@ -145,7 +142,7 @@ func (c *check) header(v *volumeSet, e Entry) error {
 	if want := e.header(); err == nil && !bytes.Equal(got, want[:]) {
 		err = errors.New("not the header that belongs here")
 	}
-	return c.verdict(v, "header", e.Offset, block, e, err)
+	c.damage(v, "header", e.Offset, block, e, err)
 }
 
 // contents hashes one file of the archive. Of one that lies in part on volumes
@@ -179,12 +176,13 @@ func (c *check) contents(ctx context.Context, v *volumeSet, e Entry) error {
 	if err == nil && isNode {
 		err = c.said.check(node, raw.Bytes())
 	}
-	return c.verdict(v, "blob", e.data(), e.Size, e, err)
+	c.damage(v, "blob", e.data(), e.Size, e, err)
+	return nil
 }
 
-func (c *check) zeros(v *volumeSet, element string, offset, length int64, e Entry) error {
+func (c *check) zeros(v *volumeSet, element string, offset, length int64, e Entry) {
 	if length == 0 || !v.all(offset, length) {
-		return nil
+		return
 	}
 	got := make([]byte, length)
 	err := v.read(got, offset)
@@ -192,7 +190,7 @@ func (c *check) zeros(v *volumeSet, element string, offset, length int64, e Entr
 	if err == nil && !isZero(got) {
 		err = errors.New("not zeros")
 	}
-	return c.verdict(v, element, offset, length, e, err)
+	c.damage(v, element, offset, length, e, err)
 }
 
 // part remembers the volumes with a part of a blob that cannot be hashed.
@@ -206,11 +204,11 @@ func (c *check) part(v *volumeSet, e Entry) {
 	}
 }
 
-// verdict records a problem with a range of the archive, in each volume that it
+// damage records a problem with a range of the archive, in each volume that it
 // lies on: which of them is the damaged one, a digest does not tell.
-func (c *check) verdict(v *volumeSet, element string, offset, length int64, e Entry, problem error) error {
+func (c *check) damage(v *volumeSet, element string, offset, length int64, e Entry, problem error) {
 	if problem == nil {
-		return nil
+		return
 	}
 	if e.inline != nil { // it has no digest to know it by
 		problem = fmt.Errorf("%s: %w", e.Name, problem)
@@ -223,7 +221,6 @@ func (c *check) verdict(v *volumeSet, element string, offset, length int64, e En
 			Digest: e.Digest, Problem: problem.Error(), Images: c.users[e.Digest], kind: ErrDamaged,
 		})
 	}
-	return nil
 }
 
 // sums holds whole volumes against the lines of SHA256SUMS, as sha256sum -c

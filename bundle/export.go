@@ -211,7 +211,7 @@ func (x *export) again(ctx context.Context, c *committer, e Entry) error {
 	}
 	defer r.Close()
 	if err := c.entry(ctx, e, r); err != nil {
-		return x.sources.vanished(e.Digest, err)
+		return x.sources.fetchError(e.Digest, err)
 	}
 	return nil
 }

@@ -116,37 +116,38 @@ func (s *sources) node(ctx context.Context, want Node) ([]byte, error) {
 	if raw, read := s.read[want.Digest]; read {
 		return raw, nil
 	}
-	var failed error
-	for _, repo := range s.repositories(want.Digest) {
-		got, err := s.client.Node(ctx, repo)
-		if err == nil {
-			return got.Raw, s.check.check(want, got.Raw)
-		}
-		if failed = errors.Join(failed, err); !oci.IsMissing(err) {
-			break
-		}
+	got, err := fetch(s, want.Digest, func(at oci.Reference) (oci.Node, error) { return s.client.Node(ctx, at) })
+	if err != nil {
+		return nil, err
 	}
-	return nil, s.vanished(want.Digest, failed)
+	return got.Raw, s.check.check(want, got.Raw)
 }
 
-// blob opens one blob at the first repository that has it. What it reads is not
-// checked yet.
+// blob opens one blob. What it reads is not checked yet.
 func (s *sources) blob(ctx context.Context, e Entry) (io.ReadCloser, error) {
+	d := ocispec.Descriptor{Digest: e.Digest, Size: e.Size}
+	return fetch(s, e.Digest, func(at oci.Reference) (io.ReadCloser, error) { return s.client.Blob(ctx, at, d) })
+}
+
+// fetch asks the repositories that should have a digest, one after the other
+// until one does.
+func fetch[T any](s *sources, d digest.Digest, from func(oci.Reference) (T, error)) (T, error) {
 	var failed error
-	for _, repo := range s.repositories(e.Digest) {
-		r, err := s.client.Blob(ctx, repo, ocispec.Descriptor{Digest: e.Digest, Size: e.Size})
+	for _, at := range s.repositories(d) {
+		got, err := from(at)
 		if err == nil {
-			return r, nil
+			return got, nil
 		}
 		if failed = errors.Join(failed, err); !oci.IsMissing(err) {
 			break
 		}
 	}
-	return nil, s.vanished(e.Digest, failed)
+	var none T
+	return none, s.fetchError(d, failed)
 }
 
-// vanished words the failure to fetch something that was there when planning.
-func (s *sources) vanished(d digest.Digest, err error) error {
+// fetchError words the failure to fetch something that was there when planning.
+func (s *sources) fetchError(d digest.Digest, err error) error {
 	return fmt.Errorf("fetch %s, which %s needs: %w", d, listSome(s.users[d], 3), err)
 }
 

@@ -149,7 +149,7 @@ func (b *Bundle) importable(o ImportOptions) error {
 		return err
 	}
 	if o.Partial {
-		findings = slices.DeleteFunc(findings, func(f Finding) bool { return f.kind == ErrAbsent && f.Element == "volume" })
+		findings = slices.DeleteFunc(findings, func(f Finding) bool { return f.kind == ErrAbsent })
 	}
 	if err := Verdict(findings); err != nil {
 		return err
@@ -209,7 +209,7 @@ func (im *importing) incomplete() {
 	for _, image := range im.images {
 		im.nodes.walk(image.Digest, func(n Node) {
 			if why, lacks := gone[n.Digest]; lacks {
-				im.lacking[image.Reference] = "missing at the source: " + why
+				im.lacking[image.Reference] = ErrMissing.Error() + ": " + why
 			}
 		})
 	}
@@ -339,7 +339,7 @@ func (im *importing) list() []ImageResult {
 	}
 	for _, m := range im.bundle.Inventory.Content.Missing {
 		if m.Parent == "" {
-			list = append(list, ImageResult{Reference: m.Reference, State: StateSkipped, Reason: "missing at the source: " + m.Reason})
+			list = append(list, ImageResult{Reference: m.Reference, State: StateSkipped, Reason: ErrMissing.Error() + ": " + m.Reason})
 		}
 	}
 	slices.SortFunc(list, func(a, b ImageResult) int { return strings.Compare(a.Reference, b.Reference) })

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -262,15 +263,7 @@ func checkFormat(data []byte) error {
 }
 
 func equalStorage(a, b Storage) bool {
-	if a.VolumeSize != b.VolumeSize || a.Size != b.Size || len(a.Volumes) != len(b.Volumes) {
-		return false
-	}
-	for i := range a.Volumes {
-		if a.Volumes[i] != b.Volumes[i] {
-			return false
-		}
-	}
-	return true
+	return a.VolumeSize == b.VolumeSize && a.Size == b.Size && slices.Equal(a.Volumes, b.Volumes)
 }
 
 // marshal writes JSON without escaping <, > and &, so that other tools that

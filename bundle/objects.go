@@ -101,10 +101,8 @@ func (r *Report) together(dir string) (map[string][]byte, error) {
 // objects renders all files, by their names under dir.
 func (r *Report) objects(dir string) (map[string][]byte, error) {
 	files := map[string][]byte{}
-	for _, make := range []func(string, map[string][]byte) error{r.mirrorSets, r.samplesPatch, r.installConfig} {
-		if err := make(dir, files); err != nil {
-			return nil, err
-		}
+	if err := errors.Join(r.mirrorSets(dir, files), r.samplesPatch(files), r.installConfig(files)); err != nil {
+		return nil, err
 	}
 	data, err := r.bytes()
 	files[ReportFile] = data
@@ -219,7 +217,7 @@ func mergeHeld(path string, set *manifest.MirrorSet) error {
 
 // samplesPatch is written when all streams that the operator owns are known:
 // each is skipped unless every image tag of it is where the operator will look.
-func (r *Report) samplesPatch(_ string, files map[string][]byte) error {
+func (r *Report) samplesPatch(files map[string][]byte) error {
 	if len(r.Streams) == 0 {
 		return nil
 	}
@@ -264,7 +262,7 @@ func owned(streams []ImageStream) []manifest.ImageStream {
 	return all
 }
 
-func (r *Report) installConfig(_ string, files map[string][]byte) error {
+func (r *Report) installConfig(files map[string][]byte) error {
 	mirrors := r.mirrors(func(h Held) bool { return h.Release })
 	if len(mirrors) == 0 {
 		return nil

@@ -40,7 +40,6 @@ type Bundle struct {
 // several times.
 type volumeFile struct {
 	index int
-	dir   string
 	path  string
 	size  int64 // as found
 }
@@ -188,7 +187,7 @@ func (b *Bundle) findVolumes() error {
 			case !info.Mode().IsRegular():
 				return fmt.Errorf("%w: %s is not a file", ErrDamaged, path)
 			}
-			b.volumes = append(b.volumes, volumeFile{i, dir, path, info.Size()})
+			b.volumes = append(b.volumes, volumeFile{i, path, info.Size()})
 		}
 	}
 	slices.SortStableFunc(b.volumes, func(a, c volumeFile) int { return a.index - c.index })

@@ -150,8 +150,7 @@ func (p Placement) named(d destination) string { return p.at(p.Cluster, d.path) 
 // placed is an image with everywhere it goes.
 type placed struct {
 	Image
-	source oci.Reference
-	names  []destination // the first is the one that mirror sets lead to
+	names []destination // the first is the one that mirror sets lead to
 }
 
 // place gives every image its names. One repository:tag for two digests is an
@@ -174,7 +173,7 @@ func (p Placement) place(c *Content) ([]placed, error) {
 			failed = append(failed, err)
 			continue
 		}
-		one := placed{Image: image, source: source}
+		one := placed{Image: image}
 		for _, tag := range imageTags(source, image.Digest, tags[image.Reference]) {
 			one.names = append(one.names, destination{path: path, tag: tag})
 		}
