@@ -232,7 +232,7 @@ func (c *check) sums(ctx context.Context) error {
 		if err != nil {
 			continue // found already
 		}
-		sums, err := verify.ParseSums(contents, c.bundle.sumNames(contents))
+		sums, err := verify.ParseSums(contents, sumNames(c.bundle.Inventory, contents))
 		if err != nil {
 			continue // found already
 		}

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"context"
 	"errors"
 	"hash"
 	"io"
@@ -31,4 +32,17 @@ func (r *checkedReader) Read(p []byte) (int, error) {
 		err = &contentsError{err}
 	}
 	return n, err
+}
+
+// contextReader ends in ctx's error once that is over.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r *contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
 }

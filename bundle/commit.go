@@ -1,174 +1,216 @@
 package bundle
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
-	"io"
-	"os"
 
 	"github.com/opencontainers/go-digest"
 
 	"airlift/verify"
 )
 
-// committer appends the archive to the medium, in its order: headers, contents,
-// padding. One pass computes the digest of each blob and of each volume.
+// volumeWriter is where volumes go: the files of a medium, or a stream. They come
+// in order, each from its start to its end.
+type volumeWriter interface {
+	begin(volume int) error
+	Write(p []byte) (int, error)
+	end() error                                      // the volume is complete, and durable
+	sync() error                                     // what was written is durable
+	cut(volume int, length int64) error              // everything behind the first bytes of a volume goes; it is open again unless length is 0
+	record(at, start position, blob hash.Hash) error // a checkpoint, of what is durable
+	due(at position) bool                            // it is time for one
+}
+
+// committer appends the archive, in its order: headers, contents, padding. One
+// pass computes the digest of each blob and of each volume. What does not lie in
+// its part is hashed only.
 type committer struct {
-	medium  medium
 	layout  *Layout
-	offset  int64 // in the archive: what has been written
-	volume  int   // the one being written
-	file    *os.File
-	sum     hash.Hash    // of the current volume so far
-	sums    []verify.Sum // of the finished volumes
-	written func(int64)  // told of every write's bytes
-	buffer  []byte       // between a source and the volume
-}
+	part    part
+	out     volumeWriter
+	written func(int64) // told of every write's bytes
 
-// mark is a place to which a committer can go back.
-type mark struct {
-	offset int64
-	volume int
-	sum    hash.Hash
-}
-
-func newCommitter(m medium, l *Layout, written func(int64)) (*committer, error) {
-	c := &committer{medium: m, layout: l, written: written, buffer: make([]byte, chunkSize)}
-	return c, c.begin(0)
-}
-
-// begin opens a new volume.
-func (c *committer) begin(volume int) (err error) {
-	c.volume, c.sum = volume, sha256.New()
-	c.file, err = c.medium.create(volumeName(volume, c.layout.Volumes()))
-	return err
-}
-
-// Write appends bytes, over the borders of volumes.
-func (c *committer) Write(p []byte) (n int, err error) {
-	for len(p) > 0 {
-		_, end := c.layout.volume(c.volume)
-		if c.offset == end {
-			if err := c.nextVolume(); err != nil {
-				return n, err
-			}
-			continue
-		}
-		part := p[:min(int64(len(p)), end-c.offset)]
-		k, err := c.file.Write(part)
-		c.sum.Write(part[:k])
-		c.offset, n = c.offset+int64(k), n+k
-		c.written(int64(k))
-		if err != nil {
-			return n, fmt.Errorf("write %s: %w", c.file.Name(), storageError(err))
-		}
-		p = p[k:]
-	}
-	return n, nil
-}
-
-func (c *committer) nextVolume() error {
-	if err := c.finishVolume(); err != nil {
-		return err
-	}
-	return c.begin(c.volume + 1)
-}
-
-func (c *committer) finishVolume() error {
-	c.sums = append(c.sums, verify.Sum{Name: volumeName(c.volume, c.layout.Volumes()), SHA256: [sha256.Size]byte(c.sum.Sum(nil))})
-	err := c.medium.finish(c.file)
-	c.file = nil
-	return err
-}
-
-// finish writes the end of the archive and closes the last volume. It gives
-// the sums of all volumes.
-func (c *committer) finish() ([]verify.Sum, error) {
-	if _, err := c.Write(make([]byte, endSize)); err != nil {
-		return nil, err
-	}
-	if c.offset != c.layout.Size {
-		return nil, fmt.Errorf("the archive ended at byte %d of %d", c.offset, c.layout.Size)
-	}
-	err := c.finishVolume()
-	return c.sums, err
-}
-
-// close gives the open file up, as it is.
-func (c *committer) close() error {
-	if c.file == nil {
-		return nil
-	}
-	err := c.file.Close()
-	c.file = nil
-	return err
+	at    position
+	open  bool      // the volume that at lies in has been begun
+	start position  // where the entry under way begins
+	blob  hash.Hash // of its contents so far
+	hurt  bool      // the storage has failed: what it holds is not known
 }
 
 // errWrongBytes says that what a source gave has not the digest it should have.
 var errWrongBytes = errors.New("not the bytes of this digest")
 
-// entry appends one file of the archive. Contents that turn out wrong are cut
-// off again, and the error is errWrongBytes.
-func (c *committer) entry(ctx context.Context, e Entry, contents io.Reader) error {
-	m, err := c.mark()
-	if err != nil {
+// chunks gives the bytes of one entry, piece by piece, each valid until the next.
+type chunks func() ([]byte, error)
+
+// entry appends one file of the archive, or its rest. Contents that turn out
+// wrong are cut off again, and the error is errWrongBytes.
+func (c *committer) entry(p piece, next chunks) error {
+	if err := c.enter(p); err != nil {
 		return err
 	}
-	h := e.header()
-	if _, err := c.Write(h[:]); err != nil {
+	for left := p.Size - p.from; left > 0; {
+		chunk, err := next()
+		if errors.Is(err, errWrongBytes) {
+			return errors.Join(err, c.back())
+		}
+		if err != nil {
+			return err
+		}
+		chunk = chunk[:min(int64(len(chunk)), left)]
+		if err := c.contents(chunk); err != nil {
+			return err
+		}
+		left -= int64(len(chunk))
+	}
+	if p.Digest != "" && digest.NewDigest(digest.SHA256, c.blob) != p.Digest {
+		return errors.Join(errWrongBytes, c.back())
+	}
+	if _, err := c.Write(make([]byte, p.end()-p.dataEnd())); err != nil {
 		return err
 	}
-	sum := sha256.New()
-	n, err := io.CopyBuffer(io.MultiWriter(c, sum), &contextReader{ctx, contents}, c.buffer)
-	switch {
-	case err != nil:
-		return errors.Join(err, c.back(m))
-	case n != e.Size || e.Digest != "" && digest.NewDigest(digest.SHA256, sum) != e.Digest:
-		return errors.Join(errWrongBytes, c.back(m))
+	c.blob, c.start = nil, c.at
+	return c.checkpointIfDue()
+}
+
+// enter begins an entry, or goes on with it.
+func (c *committer) enter(p piece) error {
+	if p.from > 0 {
+		c.at.offset, c.blob = p.data()+p.from, p.blob
+		if c.start.offset != p.Offset { // on the medium before
+			c.start = position{offset: p.Offset, sums: c.at.sums}
+		}
+		return nil
 	}
-	_, err = c.Write(make([]byte, e.end()-e.dataEnd()))
+	c.at.offset, c.blob = p.Offset, sha256.New()
+	c.start = c.at.clone()
+	h := p.header()
+	_, err := c.Write(h[:])
 	return err
 }
 
-func (c *committer) mark() (mark, error) {
-	sum, err := c.sum.(hash.Cloner).Clone()
-	return mark{c.offset, c.volume, sum}, err
+// contents appends bytes of a blob, and makes a checkpoint if it is time.
+func (c *committer) contents(chunk []byte) error {
+	c.blob.Write(chunk)
+	if _, err := c.Write(chunk); err != nil {
+		return err
+	}
+	return c.checkpointIfDue()
 }
 
-// back cuts off everything behind a mark, in every volume it touches, so that
-// wrong bytes never become a part of what is kept.
-func (c *committer) back(m mark) error {
-	if err := c.close(); err != nil {
-		return err
-	}
-	n := c.layout.Volumes()
-	for ; c.volume > m.volume; c.volume-- {
-		if err := c.medium.remove(volumeName(c.volume, n)); err != nil {
-			return err
+// Write appends bytes, over the borders of volumes.
+func (c *committer) Write(p []byte) (n int, err error) {
+	for len(p) > 0 {
+		volume, _ := c.layout.at(c.at.offset)
+		_, end := c.layout.volume(volume)
+		part := p[:min(int64(len(p)), end-c.at.offset)]
+		if c.part.has(volume) {
+			err = c.append(volume, part)
+		}
+		if err != nil {
+			c.hurt = true
+			return n, err
+		}
+		n, p = n+len(part), p[len(part):]
+		if c.at.offset += int64(len(part)); c.at.offset == end && c.part.has(volume) {
+			if err := c.endVolume(volume); err != nil {
+				return n, err
+			}
 		}
 	}
-	start, _ := c.layout.volume(m.volume)
-	file, err := c.medium.reopen(volumeName(m.volume, n), m.offset-start)
-	if err != nil {
-		return err
+	return n, nil
+}
+
+func (c *committer) append(volume int, p []byte) error {
+	if !c.open {
+		if err := c.out.begin(volume); err != nil {
+			return err
+		}
+		c.open, c.at.sum = true, sha256.New()
 	}
-	c.written(m.offset - c.offset)
-	c.file, c.sum, c.offset, c.sums = file, m.sum, m.offset, c.sums[:m.volume]
+	if _, err := c.out.Write(p); err != nil {
+		return fmt.Errorf("write %s: %w", volumeName(volume, c.layout.Volumes()), err)
+	}
+	c.at.sum.Write(p)
+	c.written(int64(len(p)))
 	return nil
 }
 
-// contextReader ends in ctx's error once that is over.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
+func (c *committer) endVolume(volume int) error {
+	if err := c.out.end(); err != nil {
+		c.hurt = true
+		return err
+	}
+	sum := verify.Sum{Name: volumeName(volume, c.layout.Volumes()), SHA256: [sha256.Size]byte(c.at.sum.Sum(nil))}
+	c.at.sums = append(c.at.sums[:len(c.at.sums):len(c.at.sums)], sum)
+	c.open, c.at.sum = false, sha256.New()
+	return nil
 }
 
-func (r *contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
+// finish writes the end of the archive, if it belongs here.
+func (c *committer) finish() error {
+	if last := c.layout.Volumes() - 1; !c.part.has(last) || c.at.offset == c.layout.Size {
+		return nil
 	}
-	return r.r.Read(p)
+	c.at.offset = max(c.at.offset, c.layout.Size-endSize)
+	_, err := c.Write(make([]byte, c.layout.Size-c.at.offset))
+	return err
+}
+
+func (c *committer) checkpointIfDue() error {
+	if !c.out.due(c.at) {
+		return nil
+	}
+	return c.checkpoint()
+}
+
+// checkpoint makes everything durable, and then records how far that is.
+func (c *committer) checkpoint() error {
+	err := c.out.sync()
+	if err == nil {
+		err = c.out.record(c.at, c.start, c.blob)
+	}
+	c.hurt = c.hurt || err != nil
+	return err
+}
+
+// errElsewhere: wrong bytes lie on a medium that is not here.
+var errElsewhere = errors.New("it begins on an earlier medium")
+
+// back cuts off the entry under way, in every volume it touches, so that wrong
+// bytes never become a part of what is kept. That is recorded first: a
+// checkpoint may lag behind the medium, never run ahead of it.
+func (c *committer) back() error {
+	if c.start.sum == nil {
+		return errElsewhere
+	}
+	gone := c.onPart(c.start.offset, c.at.offset)
+	c.at, c.blob = c.start.clone(), nil
+	volume, within := c.layout.at(c.at.offset)
+	if !c.part.has(volume) {
+		volume, within = c.part.from, 0
+	}
+	err := c.out.record(c.at, c.start, nil)
+	if err == nil {
+		err = c.out.cut(volume, within)
+	}
+	c.open, c.hurt = within > 0, c.hurt || err != nil
+	c.written(-gone)
+	return err
+}
+
+// onPart is how many bytes between two offsets lie in the part.
+func (c *committer) onPart(start, end int64) int64 { return c.layout.within(c.part, start, end) }
+
+// within is how many of the bytes between two offsets lie in a part.
+func (l *Layout) within(p part, start, end int64) int64 {
+	total := int64(0)
+	for _, s := range l.spans(start, end-start) {
+		if p.has(s.volume) {
+			total += s.length
+		}
+	}
+	return total
 }

@@ -25,7 +25,13 @@ type tally struct {
 
 // begin announces a phase of total units.
 func (p Progress) begin(phase, unit string, total int64) *tally {
-	t := &tally{event: Event{Phase: phase, Unit: unit, Total: total}, progress: p}
+	return p.resume(phase, unit, 0, total)
+}
+
+// resume announces a phase of total units, of which some were done by an earlier
+// run.
+func (p Progress) resume(phase, unit string, done, total int64) *tally {
+	t := &tally{event: Event{Phase: phase, Unit: unit, Done: done, Total: total}, progress: p}
 	t.add(0)
 	return t
 }
@@ -37,5 +43,12 @@ func (t *tally) add(n int64) {
 	t.event.Done += n
 	if t.progress != nil {
 		t.progress(t.event)
+	}
+}
+
+// note says something worth a line of its own.
+func (p Progress) note(text string) {
+	if p != nil {
+		p(Event{Note: text})
 	}
 }

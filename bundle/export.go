@@ -1,27 +1,55 @@
 package bundle
 
 import (
-	"bytes"
 	"context"
 	"crypto/ecdsa"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 
-	"github.com/opencontainers/go-digest"
-
 	"airlift/oci"
-	"airlift/verify"
 )
 
 // ExportOptions say how a planned content is written. The zero value writes one
-// unsigned volume.
+// unsigned bundle.
 type ExportOptions struct {
-	Key      *ecdsa.PrivateKey // signs; nil = an unsigned bundle
-	Restart  bool              // remove what an unfinished export left in the directory
-	Jobs     int               // blobs fetched at once; 0 = 8
-	Progress Progress
+	Key        *ecdsa.PrivateKey // signs; nil = an unsigned bundle
+	Recheck    bool              // hash what is on the medium before going on, whatever its checkpoint says
+	Reuse      []string          // directories of other bundles, finished or not, whose blobs are taken if they have the right digest
+	Volumes    VolumeRange       // that the medium gets beside the first; the zero value: all that fit
+	After      *NextMediumError  // go on where the medium before was full; instead of Volumes
+	More       bool              // another medium is at hand: a volume that was begun here and does not fit goes there
+	Seal       bool              // complete the medium with the whole volumes that it has
+	Checkpoint int64             // bytes between two checkpoints; 0 = DefaultCheckpoint
+	Jobs       int               // requests at once; 0 = 8
+	Progress   Progress
 }
+
+// VolumeRange is volumes by the numbers in their names, the last one included. With
+// Last 0 it goes to the end.
+type VolumeRange struct{ First, Last int }
+
+// NextMediumError: the medium is complete, with as many volumes as fit. The
+// bundle is not: the others belong on further media.
+type NextMediumError struct {
+	Dir    string
+	Volume int   // the number of the next volume
+	Of     int   // volumes in all
+	Bytes  int64 // that are still to be written, with what every medium has
+	// Begun: the next volume was begun on this medium. It is there to be copied,
+	// until the medium is sealed (ExportOptions.Seal).
+	Begun bool
+
+	carried *state // what is known of a blob that begins on a medium before
+}
+
+func (e *NextMediumError) Error() string {
+	if e.Begun {
+		return fmt.Sprintf("%s is full; volumes %d to %d of the bundle belong on further media", e.Dir, e.Volume, e.Of)
+	}
+	return fmt.Sprintf("%s is complete and full; volumes %d to %d of the bundle belong on further media", e.Dir, e.Volume, e.Of)
+}
+
+func (e *NextMediumError) Unwrap() error { return ErrNoSpace }
 
 const defaultJobs = 8
 
@@ -32,32 +60,41 @@ func jobs(n int) int {
 	return n
 }
 
-// Export writes the bundle of an inventory into a directory that holds no other
-// one. The directory is complete once Export returns nil; until then it holds
-// bundle.checkpoint. Free space for all of it is checked before the first byte.
+// Export writes the bundle of an inventory into a directory, as OpenOutput and
+// Output.Export do.
+func Export(ctx context.Context, client *oci.Client, inv *Inventory, dir string, o ExportOptions) (err error) {
+	out, err := OpenOutput(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	data, err := inv.Bytes()
+	if err != nil {
+		return err
+	}
+	if _, err := out.Held(o.Key, func(held *Inventory) bool { return held.is(data) }); err != nil {
+		return err
+	}
+	return out.Export(ctx, client, inv, o)
+}
+
+// Export writes the bundle of an inventory into the directory, which holds
+// nothing of another one (Held says so). What an earlier run for the same
+// inventory wrote is kept: at most one checkpoint and the segments in flight are
+// fetched again. The directory is complete once Export returns nil; until then it
+// holds bundle.checkpoint. A medium that cannot take all volumes is completed
+// with those that fit: *NextMediumError. One that is too small for any is refused
+// before the first byte is written: ErrNoSpace.
 //
 // What a source gives is hashed before it counts. Bytes that are wrong twice end
 // the export; they do not stay on the medium.
-func Export(ctx context.Context, client *oci.Client, inv *Inventory, dir string, o ExportOptions) error {
-	x, err := newExport(client, inv, o)
+func (o *Output) Export(ctx context.Context, client *oci.Client, inv *Inventory, options ExportOptions) (err error) {
+	x, err := newExport(client, inv, options)
 	if err != nil {
 		return err
 	}
-	nodes, err := x.nodes(ctx)
-	if err != nil {
-		return err
-	}
-	if err := x.take(medium{dir}); err != nil {
-		return err
-	}
-	if err := x.begin(); err != nil {
-		return err
-	}
-	sums, err := x.archive(ctx, nodes)
-	if err != nil {
-		return err
-	}
-	return x.seal(sums)
+	defer func() { err = errors.Join(err, x.sources.reuse.close()) }()
+	return x.onto(ctx, o.medium)
 }
 
 // export is one run of Export.
@@ -67,24 +104,47 @@ type export struct {
 	bytes   []byte // bundle.json
 	readme  []byte
 	sources *sources
-	medium  medium
 	options ExportOptions
+	wanted  part
 }
 
 func newExport(client *oci.Client, inv *Inventory, o ExportOptions) (*export, error) {
-	layout, err := newLayout(&inv.Content, inv.Storage.VolumeSize)
+	x := &export{inv: inv, readme: readme(inv), options: o}
+	var err error
+	if x.layout, err = newLayout(&inv.Content, inv.Storage.VolumeSize); err != nil {
+		return nil, err
+	}
+	if x.bytes, err = inv.Bytes(); err != nil {
+		return nil, err
+	}
+	if x.wanted, err = o.wanted(x.layout.Volumes()); err != nil {
+		return nil, err
+	}
+	reused, err := openReuse(o.Reuse)
 	if err != nil {
 		return nil, err
 	}
-	data, err := inv.Bytes()
-	if err != nil {
-		return nil, err
-	}
-	return &export{inv: inv, layout: layout, bytes: data, readme: readme(inv), sources: newSources(client, &inv.Content), options: o}, nil
+	x.sources = newSources(client, &inv.Content, reused)
+	return x, nil
 }
 
-// BytesToWrite is the exact number of bytes that exporting an inventory writes,
-// but for signatures (72 bytes at most, each).
+// wanted is the volumes that were asked for, of n.
+func (o ExportOptions) wanted(n int) (part, error) {
+	r := o.Volumes
+	if o.After != nil {
+		r = VolumeRange{First: o.After.Volume}
+	}
+	if r.Last == 0 {
+		r.Last = n
+	}
+	if r.First < 0 || r.First > n || r.Last > n || r.Last < r.First {
+		return part{}, fmt.Errorf("%w: volumes %d to %d: the bundle has %d", ErrUsage, max(r.First, 1), r.Last, n)
+	}
+	return part{max(r.First-1, 1), max(r.Last, 1)}, nil
+}
+
+// BytesToWrite is the exact number of bytes that exporting an inventory onto one
+// medium writes, but for signatures (72 bytes at most, each).
 func BytesToWrite(inv *Inventory) (int64, error) {
 	data, err := inv.Bytes()
 	if err != nil {
@@ -93,155 +153,177 @@ func BytesToWrite(inv *Inventory) (int64, error) {
 	return inv.Storage.Size + int64(len(data)+len(readme(inv))+sumsSize(inv)), nil
 }
 
-// fileSlack is what a file may take beyond its contents: its last cluster
-// (64 KiB on large FAT volumes) and its place in a directory, in bytes.
-const fileSlack = 64<<10 + 4<<10
-
-// take takes the directory, if the bundle fits into it.
-func (x *export) take(m medium) error {
-	leftovers, err := m.leftovers(x.options.Restart)
+// onto writes what fits onto a medium.
+func (x *export) onto(ctx context.Context, m medium) error {
+	p, err := x.fit(m)
 	if err != nil {
 		return err
 	}
-	need, err := BytesToWrite(x.inv)
+	if x.options.Seal && p.to == p.from {
+		return nil // nothing whole to seal
+	}
+	complete, err := x.complete(m, p)
 	if err != nil {
 		return err
 	}
-	need += int64(len(x.inv.Storage.Volumes)+6) * fileSlack
-	free, err := m.free(leftovers)
+	if complete {
+		return x.next(m, p, nil)
+	}
+	if x.begun(m, p.to) && !x.options.Seal {
+		return x.noRoom(m, p)
+	}
+	last, err := x.write(ctx, m, p)
 	if err != nil {
 		return err
 	}
-	if need > free {
-		return fmt.Errorf("%w: %s has %d bytes free, the bundle needs %d", ErrNoSpace, m.dir, free, need)
-	}
-	x.medium = m
-	return m.take(leftovers)
+	return x.next(m, p, last)
 }
 
-// begin writes all that comes before the payload: who finds the directory knows
-// what it is, and that it is not finished.
-func (x *export) begin() error {
-	if err := x.medium.write(CheckpointFile, nil); err != nil {
-		return err
-	}
-	if err := x.medium.write(ReadmeFile, x.readme); err != nil {
-		return err
-	}
-	if err := x.medium.write(InventoryFile, x.bytes); err != nil {
-		return err
-	}
-	return x.sign(InventoryFile, x.bytes)
-}
-
-func (x *export) sign(file string, contents []byte) error {
-	if x.options.Key == nil {
+// next is the error that asks for another medium, nil if none is needed.
+func (x *export) next(m medium, p part, last *state) error {
+	if p.to == x.wanted.to {
 		return nil
 	}
-	signature, err := verify.Sign(x.options.Key, contents)
-	if err != nil {
-		return err
+	e := &NextMediumError{Dir: m.dir, Volume: p.to + 1, Of: x.layout.Volumes(), Bytes: x.need(part{p.to, x.wanted.to})}
+	if start, _ := x.layout.volume(p.to); last != nil && last.at.offset == start && last.blob != nil {
+		e.carried = last
 	}
-	return x.medium.write(signatureFile(file, verify.PublicKeyOf(x.options.Key).ID()), signature)
+	return e
 }
 
-// nodes brings all manifests and indexes, before anything is written: they are
-// small, and the first volume begins with them.
-func (x *export) nodes(ctx context.Context) (map[digest.Digest][]byte, error) {
-	got := make([][]byte, len(x.inv.Content.Nodes))
-	err := forEach(ctx, jobs(x.options.Jobs), len(got), func(ctx context.Context, i int) (err error) {
-		got[i], err = x.sources.node(ctx, x.inv.Content.Nodes[i])
-		return err
-	})
-	nodes := make(map[digest.Digest][]byte, len(got))
-	for i, n := range x.inv.Content.Nodes {
-		nodes[n.Digest] = got[i]
-	}
-	return nodes, err
+// begun says whether a volume was begun on a medium.
+func (x *export) begun(m medium, volume int) bool {
+	return volume < x.layout.Volumes() && m.has(volumeName(volume, x.layout.Volumes()))
 }
 
-// archive writes the volumes and gives their sums.
-func (x *export) archive(ctx context.Context, nodes map[digest.Digest][]byte) (_ []verify.Sum, err error) {
-	c, err := newCommitter(x.medium, x.layout, x.options.Progress.begin("fetch", "bytes", x.layout.Size).add)
+// noRoom: a volume was begun that does not fit any more. What there is of it
+// stays, for when there is room again, or to be copied to the next medium.
+func (x *export) noRoom(m medium, p part) error {
+	if x.options.More {
+		next := x.next(m, p, nil).(*NextMediumError)
+		next.Begun = true
+		return next
+	}
+	return fmt.Errorf("%w: %s was begun in %s and does not fit any more", ErrNoSpace, volumeName(p.to, x.layout.Volumes()), m.dir)
+}
+
+// write brings a medium to completion.
+func (x *export) write(ctx context.Context, m medium, p part) (last *state, err error) {
+	ck, err := newCheckpoint(x.bytes, x.options.Key, x.options.Checkpoint)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, c.close()) }()
-	blobs := x.blobs(nodes)
-	p := prefetch(ctx, jobs(x.options.Jobs), blobs, x.sources.blob)
-	defer p.stop()
-	for _, e := range x.layout.Entries {
-		if err := x.entry(ctx, c, p, e, nodes); err != nil {
+	files := &volumeFiles{medium: m, layout: x.layout, part: p, checkpoint: ck, notice: x.options.Progress.note}
+	defer func() { err = errors.Join(err, ck.close(), files.close()) }()
+	s, err := x.begin(ctx, files)
+	if err != nil {
+		return nil, err
+	}
+	if last, err = x.archive(ctx, files, s); err != nil {
+		return nil, err
+	}
+	return last, x.seal(files, last.at.sums)
+}
+
+// archive writes the volumes, from a state on, and gives the last one. However it
+// ends, what was written until then is recorded, if the medium still takes it.
+func (x *export) archive(ctx context.Context, files *volumeFiles, s *state) (_ *state, err error) {
+	total := x.layout.within(files.part, 0, x.layout.Size)
+	done := x.options.Progress.resume("fetch", "bytes", x.layout.within(files.part, 0, s.at.offset), total)
+	c := &committer{layout: x.layout, part: files.part, out: files, written: done.add, at: s.at, start: s.start, open: files.file != nil}
+	defer func() {
+		if err != nil && !c.hurt {
+			err = errors.Join(err, c.checkpoint())
+		}
+	}()
+	pieces := x.pieces(files.part, s)
+	f := newFetcher(ctx, jobs(x.options.Jobs), pieces, x.sources)
+	defer f.stop()
+	for _, p := range pieces {
+		if err := x.entry(ctx, c, p, f); err != nil {
 			return nil, err
 		}
 	}
-	return c.finish()
+	err = c.finish()
+	return &state{files.part.from, c.at, c.start, c.blob}, err
 }
 
-// blobs are the entries that are fetched: all that is neither inline nor a node.
-func (x *export) blobs(nodes map[digest.Digest][]byte) []Entry {
-	var blobs []Entry
-	for _, e := range x.layout.Entries {
-		if _, node := nodes[e.Digest]; e.inline == nil && !node {
-			blobs = append(blobs, e)
+// pieces are what is still to be written. Of a blob that begins on the medium
+// before only the rest is, if it is known what its hash was there.
+func (x *export) pieces(p part, s *state) []piece {
+	pieces := x.layout.pieces(p, s.at.offset, s.blob)
+	if x.options.After == nil || x.options.After.carried == nil {
+		return pieces
+	}
+	carried := x.options.After.carried
+	for i, piece := range pieces {
+		if piece.from == 0 && piece.Offset < carried.at.offset && carried.at.offset < piece.end() {
+			pieces[i].from, pieces[i].blob = carried.at.offset-piece.data(), cloneHash(carried.blob)
 		}
 	}
-	return blobs
+	return pieces
 }
 
-func (x *export) entry(ctx context.Context, c *committer, p *prefetcher, e Entry, nodes map[digest.Digest][]byte) error {
-	if e.inline != nil {
-		return c.entry(ctx, e, bytes.NewReader(e.inline))
+// entry appends one file of the archive. One whose first bytes were wrong is
+// fetched a second time, from its registry.
+func (x *export) entry(ctx context.Context, c *committer, p piece, f *fetcher) error {
+	if p.inline != nil {
+		return c.entry(p, once(p.inline))
 	}
-	if raw, node := nodes[e.Digest]; node {
-		return c.entry(ctx, e, bytes.NewReader(raw))
+	taken := int64(0)
+	err := c.entry(p, func() ([]byte, error) {
+		chunk, err := f.next()
+		taken += int64(len(chunk))
+		return chunk, err
+	})
+	if !errors.Is(err, errWrongBytes) || errors.Is(err, errElsewhere) {
+		return x.worded(p, err)
 	}
-	err := c.entry(ctx, e, p.next())
-	if errors.Is(err, errWrongBytes) {
-		err = x.again(ctx, c, e)
+	for taken < p.Size-p.from { // the rest of what is wrong
+		chunk, err := f.next()
+		if len(chunk) == 0 {
+			return err
+		}
+		taken += int64(len(chunk))
+	}
+	return x.again(ctx, c, p.Entry)
+}
+
+// worded says what an error of the sources is about; the medium's speak for
+// themselves.
+func (x *export) worded(p piece, err error) error {
+	switch {
+	case err == nil, p.Digest == "":
+		return err
+	case errors.Is(err, errElsewhere):
+		volume, _ := x.layout.at(p.Offset)
+		return fmt.Errorf("%w: the volumes from %d on have to be made again", x.sources.fetchError(p.Digest, err), volume+1)
 	}
 	return err
 }
 
-// again fetches a blob a second time, whose first bytes were wrong.
+// once gives bytes that are at hand.
+func once(contents []byte) chunks {
+	return func() ([]byte, error) { return contents, nil }
+}
+
+// again fetches an entry from its start.
 func (x *export) again(ctx context.Context, c *committer, e Entry) error {
-	r, err := x.sources.blob(ctx, e)
+	r, err := x.sources.fetch(ctx, e, 0, e.Size)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	if err := c.entry(ctx, e, r); err != nil {
-		return x.sources.fetchError(e.Digest, err)
+	buffer := make([]byte, 1<<20)
+	err = c.entry(piece{Entry: e}, func() ([]byte, error) {
+		n, err := r.Read(buffer)
+		if n > 0 {
+			err = nil
+		}
+		return buffer[:n], err
+	})
+	if errors.Is(err, errWrongBytes) {
+		err = x.sources.fetchError(e.Digest, err)
 	}
-	return nil
-}
-
-// seal writes the sums and their signature, and then takes the checkpoint away:
-// the medium is complete.
-func (x *export) seal(volumes []verify.Sum) error {
-	sums := append([]verify.Sum{
-		{Name: ReadmeFile, SHA256: sha256.Sum256(x.readme)},
-		{Name: InventoryFile, SHA256: sha256.Sum256(x.bytes)},
-	}, volumes...)
-	contents := verify.FormatSums(sums)
-	if err := x.medium.write(SumsFile, contents); err != nil {
-		return err
-	}
-	if err := x.sign(SumsFile, contents); err != nil {
-		return err
-	}
-	return x.medium.remove(CheckpointFile)
-}
-
-// sumsSize is the number of bytes of SHA256SUMS.
-func sumsSize(inv *Inventory) int {
-	names := []string{ReadmeFile, InventoryFile}
-	for _, v := range inv.Storage.Volumes {
-		names = append(names, v.Name)
-	}
-	sums := make([]verify.Sum, len(names))
-	for i, n := range names {
-		sums[i].Name = n
-	}
-	return len(verify.FormatSums(sums))
+	return err
 }

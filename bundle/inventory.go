@@ -23,6 +23,7 @@ type Inventory struct {
 	// content as it stood in the file that was parsed, compacted: its unknown
 	// fields are kept when the same content is written again.
 	rawContent json.RawMessage
+	file       []byte // that was parsed; nil for an inventory that was made here
 }
 
 // Content says what is carried. It depends on nothing but what was asked for
@@ -126,6 +127,9 @@ type About struct {
 	Sequence int64  `json:"sequence"`       // UTC seconds: later bundles of a series have greater ones
 	Base     string `json:"base,omitempty"` // content id of the bundle this one builds upon
 	Tool     string `json:"tool"`
+	// Request is a digest of what was asked for (Request.Digest): the same request
+	// goes on with an export that was interrupted. "" if none does.
+	Request digest.Digest `json:"request,omitempty"`
 }
 
 // NewInventory makes the inventory of a content and computes its storage.
@@ -160,6 +164,7 @@ func (inv *Inventory) computeStorage() error {
 // volumeSize (0 = as before), with an about of its own.
 func (inv *Inventory) Again(volumeSize int64, tool string, sequence int64) (*Inventory, error) {
 	again := *inv
+	again.file = nil
 	again.About = About{Series: inv.About.Series, Sequence: sequence, Base: inv.About.Base, Tool: tool}
 	if volumeSize != 0 {
 		again.Storage.VolumeSize = volumeSize
@@ -171,8 +176,12 @@ func (inv *Inventory) Again(volumeSize int64, tool string, sequence int64) (*Inv
 // insignificant white space removed (as `jq -cj .content` prints it).
 func (inv *Inventory) ContentID() digest.Digest { return digest.FromBytes(inv.rawContent) }
 
-// Bytes is the file bundle.json: indented JSON, ended by a newline.
+// Bytes is the file bundle.json: the one that was parsed, else indented JSON,
+// ended by a newline.
 func (inv *Inventory) Bytes() ([]byte, error) {
+	if inv.file != nil {
+		return inv.file, nil
+	}
 	type plain Inventory // without the content, which is written as it was
 	compact, err := marshal(struct {
 		plain
@@ -208,7 +217,20 @@ func ParseInventory(data []byte) (*Inventory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse %s: %w", InventoryFile, err)
 	}
+	inv.file = bytes.Clone(data)
 	return inv, nil
+}
+
+// Same says whether two inventories are the same file, byte for byte.
+func (inv *Inventory) Same(other *Inventory) bool {
+	data, err := other.Bytes()
+	return err == nil && inv.is(data)
+}
+
+// is says whether an inventory is that of a file bundle.json.
+func (inv *Inventory) is(file []byte) bool {
+	data, err := inv.Bytes()
+	return err == nil && bytes.Equal(data, file)
 }
 
 func decodeInventory(data []byte) (*Inventory, error) {

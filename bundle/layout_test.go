@@ -177,23 +177,29 @@ func TestRollback(t *testing.T) {
 // writeArchive writes the volumes; with disturb every blob comes wrong first.
 func writeArchive(t *testing.T, dir string, l *Layout, data map[digest.Digest][]byte, disturb bool) {
 	t.Helper()
-	c, err := newCommitter(medium{dir}, l, func(int64) {})
+	key, err := newCheckpoint(nil, nil, 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
+	p := part{1, l.Volumes()}
+	files := &volumeFiles{medium: medium{dir, disk{}}, layout: l, part: p, checkpoint: key}
+	if key.file, err = files.create(CheckpointFile); err != nil {
+		t.Fatal(err)
+	}
+	c := &committer{layout: l, part: p, out: files, written: func(int64) {}, at: newPosition()}
 	for _, e := range l.Entries {
 		contents := append(data[e.Digest], e.inline...)
 		if wrong := bytes.Clone(contents); disturb && e.inline == nil {
 			wrong[len(wrong)-1] ^= 1
-			if err := c.entry(t.Context(), e, bytes.NewReader(wrong)); !errors.Is(err, errWrongBytes) {
+			if err := c.entry(piece{Entry: e}, once(wrong)); !errors.Is(err, errWrongBytes) {
 				t.Fatalf("wrong bytes: %v", err)
 			}
 		}
-		if err := c.entry(t.Context(), e, bytes.NewReader(contents)); err != nil {
+		if err := c.entry(piece{Entry: e}, once(contents)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := c.finish(); err != nil {
+	if err := errors.Join(c.finish(), key.close(), files.remove(CheckpointFile)); err != nil {
 		t.Fatal(err)
 	}
 }

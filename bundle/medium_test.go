@@ -24,7 +24,10 @@ func TestMediumTaken(t *testing.T) {
 		for _, restart := range []bool{false, true} {
 			dir := t.TempDir()
 			writeFile(t, filepath.Join(dir, file), []byte("precious"))
-			err := bundle.Export(t.Context(), c, inv, dir, bundle.ExportOptions{Restart: restart})
+			if restart {
+				clear(t, dir)
+			}
+			err := bundle.Export(t.Context(), c, inv, dir, bundle.ExportOptions{})
 			wantError(t, err, bundle.ErrUsage, file)
 			if got := fileNames(t, dir); len(got) != 1 || string(readFile(t, filepath.Join(dir, file))) != "precious" {
 				t.Errorf("%s: the directory has become %s", name, got)
@@ -53,7 +56,7 @@ func TestRestart(t *testing.T) {
 	if got := fileNames(t, m.dir); len(got) != len(own)+len(foreign) {
 		t.Errorf("without --restart the directory became %s", got)
 	}
-	o.Restart = true
+	clear(t, m.dir)
 	check(t, bundle.Export(t.Context(), c, m.inv, m.dir, o))
 	for _, name := range foreign {
 		if got, err := os.ReadFile(m.path(name)); err != nil || string(got) != "x" {
@@ -67,6 +70,15 @@ func TestRestart(t *testing.T) {
 	if err != nil || len(findings) > 0 {
 		t.Errorf("%v, %v", findings, err)
 	}
+}
+
+// clear throws away an unfinished export.
+func clear(t *testing.T, dir string) {
+	t.Helper()
+	out, err := bundle.OpenOutput(dir)
+	check(t, err)
+	check(t, out.Restart())
+	check(t, out.Close())
 }
 
 // TestBytesToWrite are the bytes that are written, to the byte, but for signatures.

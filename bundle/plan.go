@@ -24,6 +24,36 @@ type Request struct {
 	Progress Progress
 }
 
+// Digest tells one request from another: it is the same for the same images,
+// releases and streams, in whatever order, cut into volumes of the same size.
+func (r Request) Digest(volumeSize int64) digest.Digest {
+	return requestDigest(map[string]any{
+		"releases": names(r.Releases), "images": names(r.Images), "streams": r.Streams, "volumeSize": volumeSize,
+	})
+}
+
+// RequestAgain is the Digest of a request for what an inventory lists.
+func (inv *Inventory) RequestAgain(volumeSize int64) digest.Digest {
+	return requestDigest(map[string]any{"content": inv.ContentID(), "volumeSize": volumeSize})
+}
+
+func requestDigest(request map[string]any) digest.Digest {
+	data, err := marshal(request)
+	if err != nil { // only for what JSON cannot say
+		panic(err)
+	}
+	return digest.FromBytes(data)
+}
+
+func names(refs []oci.Reference) []string {
+	var list []string
+	for _, ref := range refs {
+		list = append(list, ref.String())
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
 // MissingError is one thing that a source does not have, and that was not
 // allowed to be left out.
 type MissingError struct{ Missing Missing }

@@ -132,7 +132,7 @@ func (b *Bundle) seal(dir string) []Finding {
 	if _, _, err := b.trust.signatures([]string{dir}, SumsFile, contents); err != nil {
 		return []Finding{{File: path, Element: "signature", kind: ErrUntrusted, Problem: err.Error()}}
 	}
-	sums, err := verify.ParseSums(contents, b.sumNames(contents))
+	sums, err := verify.ParseSums(contents, sumNames(b.Inventory, contents))
 	if err != nil {
 		return []Finding{{File: path, Element: "sum", kind: ErrDamaged, Problem: err.Error()}}
 	}
@@ -141,9 +141,9 @@ func (b *Bundle) seal(dir string) []Finding {
 
 // sumNames are the names that a medium's SHA256SUMS lists: the small files, and
 // those of the volumes that it speaks of.
-func (b *Bundle) sumNames(contents []byte) []string {
+func sumNames(inv *Inventory, contents []byte) []string {
 	names := []string{ReadmeFile, InventoryFile}
-	for _, v := range b.Inventory.Storage.Volumes {
+	for _, v := range inv.Storage.Volumes {
 		if bytes.Contains(contents, []byte("  "+v.Name+"\n")) {
 			names = append(names, v.Name)
 		}

@@ -60,7 +60,8 @@ func TestTooSmallMedium(t *testing.T) {
 	dir = fits(t, 6<<20)
 	writeFile(t, filepath.Join(dir, bundle.CheckpointFile), nil)
 	writeFile(t, filepath.Join(dir, bundle.VolumeFile), make([]byte, 3<<20))
-	check(t, bundle.Export(t.Context(), c, inv, dir, bundle.ExportOptions{Restart: true}))
+	clear(t, dir)
+	check(t, bundle.Export(t.Context(), c, inv, dir, bundle.ExportOptions{}))
 }
 
 // TestFillingMedium: a medium that fills up meanwhile ends the export with that

@@ -1,13 +1,12 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"text/tabwriter"
-	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
@@ -22,19 +21,26 @@ func exportCommand() *cli.Command {
 		Name:  "export",
 		Usage: "write releases and images as a signed bundle into a directory",
 		Description: "Resolves everything first, then writes it: the directory of the output is a bundle\n" +
-			"that \"airlift verify\" and \"airlift import\" take, and that sha256sum and openssl check.",
+			"that \"airlift verify\" and \"airlift import\" take, and that sha256sum and openssl check.\n" +
+			"The same command again goes on where it was interrupted. A medium that is full is\n" +
+			"complete with the volumes on it; the next one is asked for, or named by --continue-on.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{Name: "release", Usage: "carry the release payload `REF` with all its components (may be repeated)"},
 			&cli.StringSliceFlag{Name: "image", Usage: "carry the image `REF` (may be repeated)"},
 			&cli.StringSliceFlag{Name: "images-file", Usage: "carry the images in `FILE`, one a line (may be repeated)"},
 			&cli.StringSliceFlag{Name: "imagestreams", Usage: "carry the images of the image streams in `FILE`: JSON or YAML, from oc get is -o json or the ConfigMap imagestreamtag-to-image (may be repeated)"},
 			&cli.StringFlag{Name: "from", Usage: "carry exactly what the bundle.json `FILE` lists, instead"},
+			&cli.StringFlag{Name: "volume", Usage: "with --from: make the volumes `N`, N-M or N- of that bundle again, bit for bit"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write into `DIR`"},
+			&cli.StringSliceFlag{Name: "continue-on", Usage: "go on in `DIR` when the medium before it is full (may be repeated)"},
+			&cli.StringSliceFlag{Name: "reuse", Usage: "take blobs from the bundle in `DIR`, finished or not, rather than fetch them (may be repeated)"},
 			&cli.StringFlag{Name: "key", Usage: "sign with the key in `NAME.key`"},
 			&cli.BoolFlag{Name: "unsigned", Usage: "do not sign: nobody can tell whose the bundle is"},
-			&cli.StringFlag{Name: "volume-size", Usage: "cut the archive into volumes of at most `SIZE`: bytes, 4GiB, or fat32, cd, dvd, dvd-dl, bd"},
+			&cli.StringFlag{Name: "volume-size", Usage: "cut the archive into volumes of at most `SIZE`: bytes, 4GiB, or fat32, cd, dvd, dvd-dl, bd (default on FAT: fat32)"},
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the sources do not have, record it, and end with exit code 3"},
 			&cli.BoolFlag{Name: "restart", Usage: "throw away the unfinished export that the directory holds"},
+			&cli.BoolFlag{Name: "recheck", Usage: "before going on, read again what an interrupted run has written"},
+			&cli.StringFlag{Name: "checkpoint", Value: "64MiB", Usage: "make durable what was written every `SIZE`, or every 5 seconds: what an interruption can cost"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be written, and write nothing"},
 			&cli.StringSliceFlag{Name: "source-mirror", Usage: "fetch `SOURCE=MIRROR`: what lies under a source through a mirror of it; the bundle keeps the names (may be repeated; the longest source wins)"},
 		}, clientFlags(), []cli.Flag{quietFlag()}),
@@ -42,53 +48,39 @@ func exportCommand() *cli.Command {
 	}
 }
 
-func export(c *cli.Context) error {
-	o, err := exportOptions(c)
+func export(c *cli.Context) (err error) {
+	x, err := newExporting(c)
 	if err != nil {
 		return err
 	}
-	client, err := exportClient(c)
-	if err != nil {
-		return err
-	}
-	inv, err := inventory(c, client)
-	if err != nil {
-		return err
-	}
-	missing := inv.Content.Missing
 	if c.Bool("dry-run") {
-		return errors.Join(printPlan(c.App.Writer, inv), skippedOrNot(c, missing))
+		inv, err := x.asked.plan(c, x.client)
+		if err != nil {
+			return err
+		}
+		return errors.Join(printPlan(c.App.Writer, inv), skippedOrNot(c, inv.Content.Missing))
 	}
-	if len(missing) > 0 && !c.Bool("skip-missing") {
-		return skippedOrNot(c, missing)
-	}
-	shown := newProgress(c)
-	o.Progress = shown.event
-	err = bundle.Export(c.Context, client, inv, c.String("output"), o)
-	shown.close()
-	if errors.Is(err, context.Canceled) {
-		return errors.Join(err, outputHint(bundle.CheckOutput(c.String("output"), false)))
-	}
+	inv, err := x.media()
 	if err != nil {
-		return outputHint(err)
+		return err
 	}
-	return errors.Join(printExported(c.App.Writer, c.String("output"), inv), skippedOrNot(c, missing))
+	return errors.Join(x.print(inv), skippedOrNot(c, inv.Content.Missing))
 }
 
 // exportOptions holds the command line against the rules that need nothing
 // else, and opens the key: a passphrase is asked for before long work begins.
-func exportOptions(c *cli.Context) (bundle.ExportOptions, error) {
-	o := bundle.ExportOptions{Restart: c.Bool("restart")}
+func exportOptions(c *cli.Context) (o bundle.ExportOptions, err error) {
+	o = bundle.ExportOptions{Recheck: c.Bool("recheck"), Reuse: c.StringSlice("reuse")}
 	if err := noArguments(c); err != nil {
+		return o, err
+	}
+	if o.Checkpoint, err = sizeFlag("checkpoint", c.String("checkpoint")); err != nil {
 		return o, err
 	}
 	if c.Bool("dry-run") {
 		return o, nil
 	}
 	if err := required(c, "output"); err != nil {
-		return o, err
-	}
-	if err := outputHint(bundle.CheckOutput(c.String("output"), o.Restart)); err != nil {
 		return o, err
 	}
 	switch key := c.String("key"); {
@@ -99,7 +91,6 @@ func exportOptions(c *cli.Context) (bundle.ExportOptions, error) {
 	case key == "":
 		return o, nil
 	default:
-		var err error
 		o.Key, err = openKey(c.Context, key)
 		return o, err
 	}
@@ -115,50 +106,6 @@ func exportClient(c *cli.Context) (*oci.Client, error) {
 		mirrors = append(mirrors, mirror)
 	}
 	return newClient(c, mirrors)
-}
-
-// inventory plans what was asked for, or takes it from a bundle.json.
-func inventory(c *cli.Context, client *oci.Client) (*bundle.Inventory, error) {
-	size, err := volumeSizeFlag(c)
-	if err != nil {
-		return nil, err
-	}
-	tool, sequence := "airlift "+version, time.Now().Unix()
-	if file := c.String("from"); file != "" {
-		again, err := readInventory(c, file)
-		if err != nil {
-			return nil, err
-		}
-		return again.Again(size, tool, sequence)
-	}
-	asked, err := request(c)
-	if err != nil {
-		return nil, err
-	}
-	shown := newProgress(c)
-	asked.Progress = shown.event
-	content, err := bundle.Plan(c.Context, client, asked)
-	shown.close()
-	if err != nil {
-		return nil, planHint(err)
-	}
-	return bundle.NewInventory(*content, size, tool, sequence)
-}
-
-// planHint: what planning itself refuses to miss belongs to a release.
-func planHint(err error) error {
-	var missing *bundle.MissingError
-	if errors.As(err, &missing) {
-		return withHint(err, "nothing was written; --skip-missing does not cover releases: try another source, with --source-mirror")
-	}
-	return err
-}
-
-func volumeSizeFlag(c *cli.Context) (int64, error) {
-	if !c.IsSet("volume-size") {
-		return 0, nil
-	}
-	return volumeSize(c.String("volume-size"))
 }
 
 // skippedOrNot says what the sources did not have: with leave to skip it the
@@ -178,17 +125,6 @@ func skippedOrNot(c *cli.Context, missing []bundle.Missing) error {
 		return errors.Join(skipped...)
 	}
 	return withHint(errors.Join(skipped...), "the bundle records this as missing; import takes it with --skip-missing")
-}
-
-// outputHint says what to do where the output directory is not free.
-func outputHint(err error) error {
-	switch {
-	case errors.Is(err, bundle.ErrUnfinished):
-		return withHint(err, "--restart throws it away and begins again")
-	case errors.Is(err, bundle.ErrUsage):
-		return withHint(err, "write into another directory")
-	}
-	return err
 }
 
 func printPlan(w io.Writer, inv *bundle.Inventory) error {
@@ -212,8 +148,29 @@ func printPlan(w io.Writer, inv *bundle.Inventory) error {
 	return t.Flush()
 }
 
-func printExported(w io.Writer, dir string, inv *bundle.Inventory) error {
-	_, err := fmt.Fprintf(w, "%s: %s, %s in %s, written and synced\ncontent %s\n",
-		dir, count(len(inv.Content.Images), "image"), humanize.IBytes(uint64(inv.Storage.Size)), count(len(inv.Storage.Volumes), "volume"), inv.ContentID())
+// print sums up what was written.
+func (x *exporting) print(inv *bundle.Inventory) error {
+	where := x.done[0]
+	if len(x.done) > 1 {
+		where = fmt.Sprintf("%d media", len(x.done))
+	}
+	_, err := fmt.Fprintf(x.c.App.Writer, "%s: %s, %s in %s, written and synced\ncontent %s\n",
+		where, count(len(inv.Content.Images), "image"), humanize.IBytes(uint64(inv.Storage.Size)), count(len(inv.Storage.Volumes), "volume"), inv.ContentID())
 	return err
+}
+
+// rerun is the command line that goes on with this export.
+func rerun(more ...string) string {
+	words := []string{"airlift"}
+	for _, word := range append(os.Args[1:len(os.Args):len(os.Args)], more...) {
+		words = append(words, quote(word))
+	}
+	line := ""
+	for i, word := range words {
+		if i > 0 {
+			line += " "
+		}
+		line += word
+	}
+	return line
 }

@@ -17,15 +17,18 @@ const (
 	exitUntrusted = 5
 	exitNoSpace   = 6
 	exitAbsent    = 7
+	exitLocked    = 8
 )
 
 // classes of errors and their codes, in the order in which they win. Nothing
-// was begun where usage was wrong, so that one never meets the others.
+// was begun where usage was wrong or a directory locked, so these never meet the
+// others.
 var classes = []struct {
 	class error // nil: whatever is of no other class
 	code  int
 }{
 	{bundle.ErrUsage, exitUsage},
+	{bundle.ErrLocked, exitLocked},
 	{bundle.ErrUntrusted, exitUntrusted},
 	{bundle.ErrDamaged, exitDamaged},
 	{bundle.ErrAbsent, exitAbsent},

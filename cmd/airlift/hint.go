@@ -113,6 +113,8 @@ func bundleHint(err error) string {
 		return "finish the export, or make it again: nothing says yet that this medium is complete"
 	case errors.Is(err, bundle.ErrAbsent):
 		return "give the directories of all media in one command"
+	case errors.Is(err, bundle.ErrLocked):
+		return "wait until it has ended, or write into another directory"
 	case errors.Is(err, bundle.ErrNoSpace):
 		return "use a larger medium, or cut the bundle with --volume-size"
 	}

@@ -8,12 +8,14 @@ import (
 	"strings"
 
 	"github.com/dustin/go-humanize"
+
+	"airlift/bundle"
 )
 
 // fatFileMax is the largest file, in bytes, on FAT32 and in one extent of an
 // ISO 9660 image of level 2. Volumes for a medium never exceed it, so that
 // they can also be carried on a stick or be written by any burning program.
-const fatFileMax = 4294967295
+const fatFileMax = bundle.MaxFATFile
 
 // mediumReserve, in bytes, is what a medium keeps free of payload volumes, for
 //   - its copy of the first volume, which holds all nodes and configs: some
@@ -51,12 +53,20 @@ func volumeSize(s string) (int64, error) {
 		return 0, usagef("--volume-size %s is neither a number of bytes (as 4000000000, 650MB, 4GiB) nor one of %s, fat32",
 			s, strings.Join(slices.Sorted(maps.Keys(media)), ", "))
 	}
+	return sizeFlag("volume-size", s)
+}
+
+// sizeFlag reads a number of bytes, at least one.
+func sizeFlag(flag, s string) (int64, error) {
+	if !sizePattern.MatchString(s) {
+		return 0, usagef("--%s %s is not a number of bytes (as 4000000000, 650MB, 4GiB)", flag, s)
+	}
 	size, err := humanize.ParseBytes(s)
 	if err != nil || size > math.MaxInt64 {
-		return 0, usagef("--volume-size %s is too large", s)
+		return 0, usagef("--%s %s is too large", flag, s)
 	}
 	if size == 0 {
-		return 0, usagef("--volume-size %s is zero", s)
+		return 0, usagef("--%s %s is zero", flag, s)
 	}
 	return int64(size), nil
 }

@@ -24,6 +24,7 @@ package main
 //     5    not signed by a trusted key
 //     6    no space
 //     7    volumes absent
+//     8    locked by another run
 //     130  interrupted by SIGINT
 //     143  interrupted by SIGTERM
 

@@ -1,0 +1,164 @@
+package bundle
+
+import (
+	"crypto/ecdsa"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+
+	"github.com/gofrs/flock"
+
+	"airlift/verify"
+)
+
+// ErrLocked: another run is at work in the directory.
+var ErrLocked = errors.New("locked by another run")
+
+// ErrUnfinished: the directory holds an export that was not finished, and that
+// is not the one that was asked for.
+var ErrUnfinished = fmt.Errorf("%w: unfinished export", ErrUsage)
+
+// Output is a directory to export into. It is locked until it is closed; the
+// lock dies with the process.
+type Output struct {
+	// Unlocked: the file system has no locks. Nothing keeps another run away.
+	Unlocked bool
+
+	medium medium
+	lock   *flock.Flock
+	made   []string // directories that were made for it, outermost first
+}
+
+// OpenOutput locks a directory, and makes it if there is none. ErrLocked if
+// another run has it.
+func OpenOutput(dir string) (*Output, error) {
+	o := &Output{medium: medium{dir, disk{}}, lock: flock.New(dir, flock.SetFlag(os.O_RDONLY))}
+	if err := o.makeDir(filepath.Clean(dir)); err != nil {
+		return nil, errors.Join(err, o.Close())
+	}
+	locked, err := o.lock.TryLock()
+	switch {
+	case errors.Is(err, syscall.EBADF), errors.Is(err, syscall.ENOTSUP), errors.Is(err, syscall.ENOLCK), errors.Is(err, syscall.ENOSYS):
+		o.Unlocked = true
+	case err != nil:
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), o.Close())
+	case !locked || !o.isLocked():
+		return nil, errors.Join(fmt.Errorf("%w: %s", ErrLocked, dir), o.lock.Close())
+	}
+	return o, nil
+}
+
+// isLocked says whether what was locked is still what the path names: a run that
+// has just ended may have removed the directory that it made in vain.
+func (o *Output) isLocked() bool {
+	held, err := o.lock.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(o.medium.dir)
+	return err == nil && os.SameFile(held, named)
+}
+
+// makeDir makes a directory and its parents, and remembers which.
+func (o *Output) makeDir(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case err == nil && !info.IsDir():
+		return fmt.Errorf("%w: %s is a file: name a directory to write into", ErrUsage, dir)
+	case err == nil || !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if err := o.makeDir(filepath.Dir(dir)); err != nil {
+		return err
+	}
+	if err := o.medium.on.mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
+		return storageError(err)
+	}
+	o.made = append(o.made, dir)
+	return storageError(o.medium.on.syncDir(filepath.Dir(dir)))
+}
+
+// Close unlocks the directory. Directories that were made for it and stayed
+// empty are removed.
+func (o *Output) Close() error {
+	for _, dir := range slices.Backward(o.made) {
+		if os.Remove(dir) != nil { // it is in use
+			break
+		}
+	}
+	return o.lock.Close()
+}
+
+// Held gives the inventory of the export that the directory holds, if same says
+// of it that it is the one that was asked for: unfinished, or complete with some
+// or all of its volumes. It is nil if the directory is free. What the directory
+// holds else is an error, ErrUnfinished or ErrUsage, and left as it is.
+//
+// The inventory is believed only if key signed it, or nobody did and key is nil.
+func (o *Output) Held(key *ecdsa.PrivateKey, same func(*Inventory) bool) (*Inventory, error) {
+	names, err := o.medium.bundleFiles()
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	if !o.unfinished(names) && !slices.Contains(names, InventoryFile) {
+		return nil, fmt.Errorf("%w: %s is in the way: a bundle needs that name", ErrUsage, o.medium.path(names[0]))
+	}
+	inv, trusted := o.inventory(key)
+	asked := inv != nil && same(inv)
+	switch {
+	case asked && trusted == nil:
+		return inv, nil
+	case o.begun(names) && (asked || inv == nil):
+		return nil, o.medium.remove(names...) // it was ended before it had signed what it is
+	case asked:
+		return nil, fmt.Errorf("%w: go on with the key that signed it: %w", ErrUsage, trusted)
+	case o.unfinished(names):
+		return nil, fmt.Errorf("%w in %s", ErrUnfinished, o.medium.dir)
+	}
+	return nil, fmt.Errorf("%w: %s holds another bundle (%s is there)", ErrUsage, o.medium.dir, InventoryFile)
+}
+
+// Restart removes an unfinished export. All else is left as it is.
+func (o *Output) Restart() error {
+	names, err := o.medium.bundleFiles()
+	if err != nil || !o.unfinished(names) {
+		return err
+	}
+	return o.medium.remove(names...) // the checkpoint, which says that it is one, last
+}
+
+// unfinished says whether files are those of an export that was not finished:
+// the checkpoint is there, or it was lost before the sums were written.
+func (o *Output) unfinished(names []string) bool {
+	if slices.Contains(names, CheckpointFile) {
+		return true
+	}
+	inv, _ := o.inventory(nil)
+	return inv != nil && !slices.Contains(names, SumsFile)
+}
+
+// begun says whether an export got no further than its small files.
+func (o *Output) begun(names []string) bool {
+	return slices.Contains(names, CheckpointFile) && !slices.Contains(names, SumsFile) && !slices.ContainsFunc(names, isVolumeName)
+}
+
+// inventory reads bundle.json, if it can be read, and says whether key vouches for it.
+func (o *Output) inventory(key *ecdsa.PrivateKey) (inv *Inventory, trusted error) {
+	data, err := readSmall(o.medium.path(InventoryFile), MaxInventorySize)
+	if err != nil {
+		return nil, err
+	}
+	trust := Trust{AllowUnsigned: key == nil}
+	if key != nil {
+		trust.Keys = []verify.PublicKey{verify.PublicKeyOf(key)}
+	}
+	_, _, trusted = trust.signatures([]string{o.medium.dir}, InventoryFile, data)
+	if inv, err = ParseInventory(data); err != nil {
+		return nil, err
+	}
+	return inv, trusted
+}

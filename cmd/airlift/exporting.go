@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/dustin/go-humanize"
+	"github.com/urfave/cli/v2"
+
+	"airlift/bundle"
+	"airlift/oci"
+)
+
+// exporting is one run of export, over as many media as it takes.
+type exporting struct {
+	c       *cli.Context
+	asked   asked
+	client  *oci.Client
+	options bundle.ExportOptions
+	next    []string // directories to go on in
+	done    []string // media that are complete
+}
+
+func newExporting(c *cli.Context) (*exporting, error) {
+	x := &exporting{c: c, next: c.StringSlice("continue-on")}
+	var err error
+	if x.options, err = exportOptions(c); err != nil {
+		return nil, err
+	}
+	if x.asked, err = newAsked(c); err != nil {
+		return nil, err
+	}
+	if x.asked.volumes != nil {
+		x.options.Volumes = *x.asked.volumes
+	}
+	x.client, err = exportClient(c)
+	return x, err
+}
+
+// media writes one medium after the other.
+func (x *exporting) media() (*bundle.Inventory, error) {
+	inv, err := x.onto(x.c.String("output"), nil)
+	for {
+		var full *bundle.NextMediumError
+		if !errors.As(err, &full) {
+			return inv, err
+		}
+		dir, stop := x.nextMedium(full)
+		if stop != nil {
+			return inv, stop
+		}
+		_, err = x.onto(dir, inv)
+		if full.Begun && (err == nil || errors.As(err, new(*bundle.NextMediumError))) {
+			err = errors.Join(x.seal(full.Dir, inv), err)
+		}
+	}
+}
+
+// onto writes what fits onto one medium: of an inventory, or for the first one, of
+// the one that it holds or that is planned now.
+func (x *exporting) onto(dir string, inv *bundle.Inventory) (_ *bundle.Inventory, err error) {
+	out, err := bundle.OpenOutput(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	if out.Unlocked {
+		say(x.c.App.ErrWriter, "%s has no locks: make sure that no other export writes there", dir)
+	}
+	held, err := x.held(out, dir, inv)
+	if err != nil {
+		return nil, err
+	}
+	if inv == nil {
+		inv = held
+	}
+	if inv == nil {
+		if inv, err = x.asked.plan(x.c, x.client); err != nil {
+			return nil, err
+		}
+	}
+	if len(inv.Content.Missing) > 0 && !x.c.Bool("skip-missing") {
+		return nil, skippedOrNot(x.c, inv.Content.Missing)
+	}
+	return inv, x.write(out, dir, inv)
+}
+
+// held is the inventory of what was begun in a directory, nil if it is free.
+func (x *exporting) held(out *bundle.Output, dir string, inv *bundle.Inventory) (*bundle.Inventory, error) {
+	if x.c.Bool("restart") {
+		if err := out.Restart(); err != nil {
+			return nil, err
+		}
+	}
+	is := x.asked.is
+	if inv != nil {
+		is = inv.Same
+	}
+	held, err := out.Held(x.options.Key, is)
+	return held, outputHint(err, dir)
+}
+
+// write does the work.
+func (x *exporting) write(out *bundle.Output, dir string, inv *bundle.Inventory) error {
+	shown := newProgress(x.c)
+	o := x.options
+	o.Progress, o.More = shown.event, len(x.next) > 0
+	err := out.Export(x.c.Context, x.client, inv, o)
+	shown.close()
+	var full *bundle.NextMediumError
+	switch {
+	case err == nil, errors.As(err, &full) && !full.Begun:
+		x.done = append(x.done, dir)
+	case errors.Is(err, context.Canceled):
+		return withHint(err, "go on with: "+rerun())
+	}
+	return err
+}
+
+// seal completes a medium whose last volume went to the next one.
+func (x *exporting) seal(dir string, inv *bundle.Inventory) error {
+	out, err := bundle.OpenOutput(dir)
+	if err != nil {
+		return err
+	}
+	o := x.options
+	o.After, o.Seal = nil, true
+	err = out.Export(x.c.Context, x.client, inv, o)
+	if errors.As(err, new(*bundle.NextMediumError)) {
+		err = nil
+	}
+	return errors.Join(err, out.Close())
+}
+
+// nextMedium gives the directory to go on in, or the error to stop with.
+func (x *exporting) nextMedium(full *bundle.NextMediumError) (string, error) {
+	x.options.After = full
+	x.options.Volumes = bundle.VolumeRange{}
+	x.options.Reuse = append(x.options.Reuse, full.Dir)
+	if len(x.next) > 0 {
+		dir := x.next[0]
+		x.next = x.next[1:]
+		return dir, nil
+	}
+	return "", withHint(full, fmt.Sprintf("%s are still to be written; go on with: %s", humanize.Bytes(uint64(full.Bytes)), x.onward(full)))
+}
+
+// onward is the line that writes the next medium.
+func (x *exporting) onward(full *bundle.NextMediumError) string {
+	if x.asked.volumes == nil {
+		return rerun("--continue-on", "NEXT")
+	}
+	return fmt.Sprintf("airlift export --from %s --volume %d- --output NEXT", quote(filepath.Join(full.Dir, bundle.InventoryFile)), full.Volume)
+}
+
+// outputHint says what to do where the output directory is not free.
+func outputHint(err error, dir string) error {
+	switch {
+	case errors.Is(err, bundle.ErrUnfinished):
+		return withHint(err, "it is of another request: the same command as then goes on with it; --restart throws it away and begins again; --reuse "+quote(dir)+" takes its blobs for an export elsewhere")
+	case errors.Is(err, bundle.ErrUsage):
+		return withHint(err, "write into another directory")
+	}
+	return err
+}
