@@ -6,6 +6,7 @@ require (
 	github.com/cenkalti/backoff/v5 v5.0.3 // waits between tries, honouring Retry-After and cancellation
 	github.com/creack/pty v1.1.24 // tests: a terminal to draw the progress bar on
 	github.com/dustin/go-humanize v1.1.0 // sizes for people, and sizes that people type
+	github.com/gofrs/flock v0.13.1 // one export at a time in a directory
 	github.com/google/go-cmp v0.7.0 // tests: differences
 	github.com/google/go-containerregistry v0.22.1 // references, authentication and its transport
 	github.com/klauspost/compress v1.20.3 // gzip and zstd layers, to read files out of a payload
@@ -30,7 +31,6 @@ require (
 	github.com/docker/cli v29.9.0+incompatible // indirect
 	github.com/docker/docker-credential-helpers v0.9.10 // indirect
 	github.com/docker/go-units v0.5.0 // indirect
-	github.com/gofrs/flock v0.13.1 // one export at a time in a directory
 	github.com/mitchellh/colorstring v0.0.0-20190213212951-d06e56a500db // indirect
 	github.com/moby/sys/capability v0.4.0 // indirect
 	github.com/moby/sys/mountinfo v0.7.2 // indirect
