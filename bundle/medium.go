@@ -124,12 +124,6 @@ func (m medium) remove(names ...string) error {
 	return m.syncDir()
 }
 
-// free is the number of bytes that can be written.
-func (m medium) free() (int64, error) {
-	s, err := statfs(m.dir)
-	return int64(s.Bavail) * s.Bsize, err //nolint:unconvert // widths differ by platform
-}
-
 // size is the number of bytes of files, those that are there.
 func (m medium) size(names []string) int64 {
 	total := int64(0)

@@ -11,8 +11,6 @@ import (
 	"syscall"
 
 	"github.com/gofrs/flock"
-
-	"airlift/verify"
 )
 
 // ErrLocked: another run is at work in the directory.
@@ -152,11 +150,7 @@ func (o *Output) inventory(key *ecdsa.PrivateKey) (inv *Inventory, trusted error
 	if err != nil {
 		return nil, err
 	}
-	trust := Trust{AllowUnsigned: key == nil}
-	if key != nil {
-		trust.Keys = []verify.PublicKey{verify.PublicKeyOf(key)}
-	}
-	_, _, trusted = trust.signatures([]string{o.medium.dir}, InventoryFile, data)
+	_, _, trusted = trustOf(key).signatures([]string{o.medium.dir}, InventoryFile, data)
 	if inv, err = ParseInventory(data); err != nil {
 		return nil, err
 	}

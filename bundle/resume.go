@@ -21,7 +21,7 @@ func (x *export) fit(m medium) (part, error) {
 	if err != nil {
 		return part{}, err
 	}
-	free, err := m.free()
+	free, err := freeBytes(m.dir)
 	if err != nil {
 		return part{}, err
 	}

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"crypto/ecdsa"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -32,7 +33,15 @@ func (x *export) sign(m medium, file string, contents []byte) error {
 	if err != nil {
 		return err
 	}
-	return m.write(signatureFile(file, verify.PublicKeyOf(x.options.Key).ID()), signature)
+	return m.write(signatureFile(file, keyID(x.options.Key)), signature)
+}
+
+// keyID is the id of a key, "" of none.
+func keyID(key *ecdsa.PrivateKey) string {
+	if key == nil {
+		return ""
+	}
+	return verify.PublicKeyOf(key).ID()
 }
 
 // seal writes the sums and their signature, and then takes the checkpoint away:
@@ -41,18 +50,23 @@ func (x *export) seal(files *volumeFiles, volumes []verify.Sum) error {
 	if err := files.removeFrom(files.part.to, true); err != nil { // one that was begun, and does not fit
 		return err
 	}
+	if err := x.writeSums(files.medium, volumes); err != nil {
+		return err
+	}
+	return files.remove(CheckpointFile)
+}
+
+// writeSums says of a medium that it is complete.
+func (x *export) writeSums(m medium, volumes []verify.Sum) error {
 	sums := append([]verify.Sum{
 		{Name: ReadmeFile, SHA256: sha256.Sum256(x.readme)},
 		{Name: InventoryFile, SHA256: sha256.Sum256(x.bytes)},
 	}, volumes...)
 	contents := verify.FormatSums(sums)
-	if err := files.write(SumsFile, contents); err != nil {
+	if err := m.write(SumsFile, contents); err != nil {
 		return err
 	}
-	if err := x.sign(files.medium, SumsFile, contents); err != nil {
-		return err
-	}
-	return files.remove(CheckpointFile)
+	return x.sign(m, SumsFile, contents)
 }
 
 // complete says whether a medium is sealed with all volumes of a part. One that
@@ -82,11 +96,7 @@ func (x *export) sealed(m medium) ([]verify.Sum, error) {
 	if err != nil {
 		return nil, err
 	}
-	trust := Trust{AllowUnsigned: x.options.Key == nil}
-	if x.options.Key != nil {
-		trust.Keys = []verify.PublicKey{verify.PublicKeyOf(x.options.Key)}
-	}
-	if _, _, err := trust.signatures([]string{m.dir}, SumsFile, contents); err != nil {
+	if _, _, err := trustOf(x.options.Key).signatures([]string{m.dir}, SumsFile, contents); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrUsage, m.dir, err)
 	}
 	sums, err := verify.ParseSums(contents, sumNames(x.inv, contents))
@@ -135,7 +145,7 @@ func (x *export) relabel(m medium) error {
 		return err
 	}
 	signature, err := verify.Sign(x.options.Key, x.bytes)
-	return errors.Join(err, m.renew(signatureFile(InventoryFile, verify.PublicKeyOf(x.options.Key).ID()), signature))
+	return errors.Join(err, m.renew(signatureFile(InventoryFile, keyID(x.options.Key)), signature))
 }
 
 // sumsSize is the number of bytes of SHA256SUMS.

@@ -4,20 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // storage is what a medium is written through: each method is one operation
 // that can fail. It is a seam: tests make any of them fail, or record them.
 type storage interface {
 	create(path string) (storedFile, error)             // a new file, to append to; it must not exist
-	reopen(path string, size int64) (storedFile, error) // one that exists, cut to size, to append to
-	patch(path string) (storedFile, error)              // one that exists, to write into
+	reopen(path string, size int64) (storedFile, error) // one that exists, cut to size, to append to or to write into
 	remove(path string) error
 	syncDir(path string) error // makes names in a directory durable
 	mkdir(path string) error
@@ -52,8 +47,6 @@ func (disk) reopen(path string, size int64) (storedFile, error) {
 	return f, nil
 }
 
-func (disk) patch(path string) (storedFile, error) { return os.OpenFile(path, os.O_WRONLY, 0) }
-
 func (disk) remove(path string) error { return os.Remove(path) }
 
 func (disk) mkdir(path string) error { return os.Mkdir(path, 0o777) }
@@ -78,39 +71,4 @@ func storageError(err error) error {
 		return fmt.Errorf("%w: %w", ErrNoSpace, err)
 	}
 	return err
-}
-
-// statfs asks for the file system that a directory is on, or will be: that of
-// its nearest parent that exists.
-func statfs(dir string) (unix.Statfs_t, error) {
-	var s unix.Statfs_t
-	at, err := filepath.Abs(dir)
-	for err == nil {
-		err = unix.Statfs(at, &s)
-		if parent := filepath.Dir(at); errors.Is(err, fs.ErrNotExist) && parent != at {
-			at, err = parent, nil
-			continue
-		}
-		break
-	}
-	if err != nil {
-		return s, fmt.Errorf("ask %s for its file system: %w", dir, err)
-	}
-	return s, nil
-}
-
-// MaxFATFile is the largest file on FAT, in bytes.
-const MaxFATFile = 4294967295
-
-// MaxFileSize is the largest file, in bytes, that the file system of a directory
-// takes; 0 if it is not known to have such a limit.
-func MaxFileSize(dir string) (int64, error) {
-	s, err := statfs(dir)
-	if err != nil {
-		return 0, err
-	}
-	if s.Type == unix.MSDOS_SUPER_MAGIC {
-		return MaxFATFile, nil
-	}
-	return 0, nil
 }

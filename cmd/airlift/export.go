@@ -33,6 +33,7 @@ func exportCommand() *cli.Command {
 			&cli.StringFlag{Name: "volume", Usage: "with --from: make the volumes `N`, N-M or N- of that bundle again, bit for bit"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write into `DIR`"},
 			&cli.StringSliceFlag{Name: "continue-on", Usage: "go on in `DIR` when the medium before it is full (may be repeated)"},
+			&cli.StringFlag{Name: "repair", Usage: "fetch again what is damaged of the bundle in `DIR`, and nothing else, instead of exporting"},
 			&cli.StringSliceFlag{Name: "reuse", Usage: "take blobs from the bundle in `DIR`, finished or not, rather than fetch them (may be repeated)"},
 			&cli.StringFlag{Name: "key", Usage: "sign with the key in `NAME.key`"},
 			&cli.BoolFlag{Name: "unsigned", Usage: "do not sign: nobody can tell whose the bundle is"},
@@ -40,6 +41,7 @@ func exportCommand() *cli.Command {
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the sources do not have, record it, and end with exit code 3"},
 			&cli.BoolFlag{Name: "restart", Usage: "throw away the unfinished export that the directory holds"},
 			&cli.BoolFlag{Name: "recheck", Usage: "before going on, read again what an interrupted run has written"},
+			&cli.BoolFlag{Name: "read-back", Usage: "when a medium is complete, read it again from the medium and check every byte"},
 			&cli.StringFlag{Name: "checkpoint", Value: "64MiB", Usage: "make durable what was written every `SIZE`, or every 5 seconds: what an interruption can cost"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be written, and write nothing"},
 			&cli.StringSliceFlag{Name: "source-mirror", Usage: "fetch `SOURCE=MIRROR`: what lies under a source through a mirror of it; the bundle keeps the names (may be repeated; the longest source wins)"},
@@ -49,6 +51,9 @@ func exportCommand() *cli.Command {
 }
 
 func export(c *cli.Context) (err error) {
+	if c.IsSet("repair") {
+		return repair(c)
+	}
 	x, err := newExporting(c)
 	if err != nil {
 		return err
@@ -80,8 +85,10 @@ func exportOptions(c *cli.Context) (o bundle.ExportOptions, err error) {
 	if c.Bool("dry-run") {
 		return o, nil
 	}
-	if err := required(c, "output"); err != nil {
-		return o, err
+	if !c.IsSet("repair") {
+		if err := required(c, "output"); err != nil {
+			return o, err
+		}
 	}
 	switch key := c.String("key"); {
 	case key == "" && !c.Bool("unsigned"):
@@ -154,8 +161,12 @@ func (x *exporting) print(inv *bundle.Inventory) error {
 	if len(x.done) > 1 {
 		where = fmt.Sprintf("%d media", len(x.done))
 	}
-	_, err := fmt.Fprintf(x.c.App.Writer, "%s: %s, %s in %s, written and synced\ncontent %s\n",
-		where, count(len(inv.Content.Images), "image"), humanize.IBytes(uint64(inv.Storage.Size)), count(len(inv.Storage.Volumes), "volume"), inv.ContentID())
+	proved := "written and synced"
+	if x.c.Bool("read-back") {
+		proved = "written and read back (only reading it again after it was plugged in anew proves more: airlift verify)"
+	}
+	_, err := fmt.Fprintf(x.c.App.Writer, "%s: %s, %s in %s, %s\ncontent %s\n",
+		where, count(len(inv.Content.Images), "image"), humanize.IBytes(uint64(inv.Storage.Size)), count(len(inv.Storage.Volumes), "volume"), proved, inv.ContentID())
 	return err
 }
 

@@ -108,10 +108,14 @@ func (x *exporting) write(out *bundle.Output, dir string, inv *bundle.Inventory)
 	o := x.options
 	o.Progress, o.More = shown.event, len(x.next) > 0
 	err := out.Export(x.c.Context, x.client, inv, o)
-	shown.close()
 	var full *bundle.NextMediumError
+	complete := err == nil || errors.As(err, &full) && !full.Begun
+	if complete && x.c.Bool("read-back") {
+		err = errors.Join(out.ReadBack(x.c.Context, o.Key, shown.event), err)
+	}
+	shown.close()
 	switch {
-	case err == nil, errors.As(err, &full) && !full.Begun:
+	case complete:
 		x.done = append(x.done, dir)
 	case errors.Is(err, context.Canceled):
 		return withHint(err, "go on with: "+rerun())
