@@ -11,9 +11,10 @@ type Event struct {
 	Note  string // a line worth showing by itself, else ""
 }
 
-// Progress takes events, from one goroutine at a time. The first event of a
-// phase comes before its work, with what was done by an earlier run. It must not
-// block for long: the work waits for it.
+// Progress takes events. Those of a phase come one after the other; a note may
+// come at any time, from another goroutine. The first event of a phase comes
+// before its work, with what was done by an earlier run. It must not block for
+// long: the work waits for it.
 type Progress func(Event)
 
 // tally counts one phase. Its methods may be called by several goroutines.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/dustin/go-humanize"
@@ -173,15 +174,8 @@ func (x *exporting) print(inv *bundle.Inventory) error {
 // rerun is the command line that goes on with this export.
 func rerun(more ...string) string {
 	words := []string{"airlift"}
-	for _, word := range append(os.Args[1:len(os.Args):len(os.Args)], more...) {
+	for _, word := range slices.Concat(os.Args[1:], more) {
 		words = append(words, quote(word))
 	}
-	line := ""
-	for i, word := range words {
-		if i > 0 {
-			line += " "
-		}
-		line += word
-	}
-	return line
+	return strings.Join(words, " ")
 }

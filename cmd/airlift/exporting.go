@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
@@ -148,15 +149,30 @@ func (x *exporting) nextMedium(full *bundle.NextMediumError) (string, error) {
 		x.next = x.next[1:]
 		return dir, nil
 	}
-	return "", withHint(full, fmt.Sprintf("%s are still to be written; go on with: %s", humanize.Bytes(uint64(full.Bytes)), x.onward(full)))
+	return "", withHint(full, fmt.Sprintf("%s are still to be written; with %s still there go on with: %s; or keep a copy of %s, take the medium out, and go on with: %s",
+		humanize.Bytes(uint64(full.Bytes)), quote(full.Dir), rerun("--continue-on", "NEXT"), quote(filepath.Join(full.Dir, bundle.InventoryFile)), x.onward(full.Volume)))
 }
 
-// onward is the line that writes the next medium.
-func (x *exporting) onward(full *bundle.NextMediumError) string {
-	if x.asked.volumes == nil {
-		return rerun("--continue-on", "NEXT")
+// onward is the line that writes the volumes from one on without the media
+// before.
+func (x *exporting) onward(volume int) string {
+	words := []string{"airlift", "export", "--from", bundle.InventoryFile, "--volume", fmt.Sprintf("%d-", volume), "--output", "NEXT"}
+	for _, name := range []string{"key", "authfile", "checkpoint"} {
+		if x.c.IsSet(name) {
+			words = append(words, "--"+name, quote(x.c.String(name)))
+		}
 	}
-	return fmt.Sprintf("airlift export --from %s --volume %d- --output NEXT", quote(filepath.Join(full.Dir, bundle.InventoryFile)), full.Volume)
+	for _, name := range []string{"unsigned", "skip-missing", "read-back", "quiet"} {
+		if x.c.Bool(name) {
+			words = append(words, "--"+name)
+		}
+	}
+	for _, name := range []string{"source-mirror", "ca-file", "insecure-registry", "reuse"} {
+		for _, value := range x.c.StringSlice(name) {
+			words = append(words, "--"+name, quote(value))
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // outputHint says what to do where the output directory is not free.

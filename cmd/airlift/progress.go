@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -22,7 +23,7 @@ func quietFlag() cli.Flag {
 	return &cli.BoolFlag{Name: "quiet", Aliases: []string{"q"}, Usage: "show no progress"}
 }
 
-// progress draws events. Its methods are called from one goroutine at a time.
+// progress draws events, from any goroutine.
 //
 // A bar counts from what a phase's first event has already done, so that rate
 // and time left are those of this run; the amount that a run resumes from is
@@ -34,6 +35,7 @@ type progress struct {
 	throttle time.Duration // least time between two drawings of a bar
 	now      func() time.Time
 
+	mu             sync.Mutex
 	first, last    bundle.Event // of the phase under way; none where Phase is ""
 	started, lined time.Time    // when the phase began, and when a line was last printed
 	bar            *progressbar.ProgressBar
@@ -60,6 +62,8 @@ func (p *progress) event(e bundle.Event) {
 	if p.quiet {
 		return
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if e.Note != "" {
 		p.note(e.Note)
 		if e.Done == 0 && e.Total == 0 {
@@ -67,7 +71,7 @@ func (p *progress) event(e bundle.Event) {
 		}
 	}
 	if e.Phase != p.last.Phase {
-		p.close()
+		p.end()
 		p.begin(e)
 	}
 	p.last = e
@@ -81,6 +85,12 @@ func (p *progress) event(e bundle.Event) {
 
 // close ends the phase under way, whole or not.
 func (p *progress) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.end()
+}
+
+func (p *progress) end() {
 	if p.quiet || p.last.Phase == "" {
 		return
 	}
