@@ -176,15 +176,16 @@ func (c *committer) checkpoint() error {
 	return err
 }
 
-// errElsewhere: wrong bytes lie on a medium that is not here.
-var errElsewhere = errors.New("it begins on an earlier medium")
+// errNoWayBack: wrong bytes lie where nothing can be cut off any more.
+var errNoWayBack = errors.New("what was written cannot be taken back")
 
 // back cuts off the entry under way, in every volume it touches, so that wrong
 // bytes never become a part of what is kept. That is recorded first: a
 // checkpoint may lag behind the medium, never run ahead of it.
 func (c *committer) back() error {
 	if c.start.sum == nil {
-		return errElsewhere
+		volume, _ := c.layout.at(c.start.offset)
+		return fmt.Errorf("%w: volumes %d and on, which lie on the media before, have to be made again", errNoWayBack, volume+1)
 	}
 	gone := c.onPart(c.start.offset, c.at.offset)
 	c.at, c.blob = c.start.clone(), nil

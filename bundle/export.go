@@ -236,16 +236,20 @@ func (x *export) archive(ctx context.Context, files *volumeFiles, s *state) (_ *
 			err = errors.Join(err, c.checkpoint())
 		}
 	}()
-	pieces := x.pieces(files.part, s)
+	err = x.entries(ctx, c, x.pieces(files.part, s))
+	return &state{files.part.from, c.at, c.start, c.blob}, err
+}
+
+// entries appends pieces, and the end.
+func (x *export) entries(ctx context.Context, c *committer, pieces []piece) error {
 	f := newFetcher(ctx, jobs(x.options.Jobs), pieces, x.sources)
 	defer f.stop()
 	for _, p := range pieces {
 		if err := x.entry(ctx, c, p, f); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	err = c.finish()
-	return &state{files.part.from, c.at, c.start, c.blob}, err
+	return c.finish()
 }
 
 // pieces are what is still to be written. Of a blob that begins on the medium
@@ -276,8 +280,11 @@ func (x *export) entry(ctx context.Context, c *committer, p piece, f *fetcher) e
 		taken += int64(len(chunk))
 		return chunk, err
 	})
-	if !errors.Is(err, errWrongBytes) || errors.Is(err, errElsewhere) {
-		return x.worded(p, err)
+	if errors.Is(err, errNoWayBack) {
+		return x.sources.fetchError(p.Digest, err)
+	}
+	if !errors.Is(err, errWrongBytes) {
+		return err
 	}
 	for taken < p.Size-p.from { // the rest of what is wrong
 		chunk, err := f.next()
@@ -287,19 +294,6 @@ func (x *export) entry(ctx context.Context, c *committer, p piece, f *fetcher) e
 		taken += int64(len(chunk))
 	}
 	return x.again(ctx, c, p.Entry)
-}
-
-// worded says what an error of the sources is about; the medium's speak for
-// themselves.
-func (x *export) worded(p piece, err error) error {
-	switch {
-	case err == nil, p.Digest == "":
-		return err
-	case errors.Is(err, errElsewhere):
-		volume, _ := x.layout.at(p.Offset)
-		return fmt.Errorf("%w: the volumes from %d on have to be made again", x.sources.fetchError(p.Digest, err), volume+1)
-	}
-	return err
 }
 
 // once gives bytes that are at hand.

@@ -3,7 +3,6 @@ package bundle
 import (
 	"crypto/ecdsa"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -25,15 +24,32 @@ func (x *export) label(m medium) error {
 	return x.sign(m, InventoryFile, x.bytes)
 }
 
-func (x *export) sign(m medium, file string, contents []byte) error {
-	if x.options.Key == nil {
-		return nil
-	}
-	signature, err := verify.Sign(x.options.Key, contents)
+func (x *export) sign(m medium, name string, contents []byte) error {
+	signed, err := x.signature(name, contents)
 	if err != nil {
 		return err
 	}
-	return m.write(signatureFile(file, keyID(x.options.Key)), signature)
+	for _, f := range signed {
+		if err := m.write(f.name, f.contents); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// file is a small file of a bundle.
+type file struct {
+	name     string
+	contents []byte
+}
+
+// signature is the signature over a file, none if nobody signs.
+func (x *export) signature(name string, contents []byte) ([]file, error) {
+	if x.options.Key == nil {
+		return nil, nil
+	}
+	signature, err := verify.Sign(x.options.Key, contents)
+	return []file{{signatureFile(name, keyID(x.options.Key)), signature}}, err
 }
 
 // keyID is the id of a key, "" of none.
@@ -58,15 +74,19 @@ func (x *export) seal(files *volumeFiles, volumes []verify.Sum) error {
 
 // writeSums says of a medium that it is complete.
 func (x *export) writeSums(m medium, volumes []verify.Sum) error {
-	sums := append([]verify.Sum{
-		{Name: ReadmeFile, SHA256: sha256.Sum256(x.readme)},
-		{Name: InventoryFile, SHA256: sha256.Sum256(x.bytes)},
-	}, volumes...)
-	contents := verify.FormatSums(sums)
+	contents := x.sums(volumes)
 	if err := m.write(SumsFile, contents); err != nil {
 		return err
 	}
 	return x.sign(m, SumsFile, contents)
+}
+
+// sums is SHA256SUMS for some volumes.
+func (x *export) sums(volumes []verify.Sum) []byte {
+	return verify.FormatSums(append([]verify.Sum{
+		{Name: ReadmeFile, SHA256: sha256.Sum256(x.readme)},
+		{Name: InventoryFile, SHA256: sha256.Sum256(x.bytes)},
+	}, volumes...))
 }
 
 // complete says whether a medium is sealed with all volumes of a part. One that
@@ -144,8 +164,11 @@ func (x *export) relabel(m medium) error {
 	if err := m.renew(ReadmeFile, x.readme); err != nil || x.options.Key == nil {
 		return err
 	}
-	signature, err := verify.Sign(x.options.Key, x.bytes)
-	return errors.Join(err, m.renew(signatureFile(InventoryFile, keyID(x.options.Key)), signature))
+	signed, err := x.signature(InventoryFile, x.bytes)
+	if err != nil {
+		return err
+	}
+	return m.renew(signed[0].name, signed[0].contents)
 }
 
 // sumsSize is the number of bytes of SHA256SUMS.

@@ -32,7 +32,7 @@ func exportCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "imagestreams", Usage: "carry the images of the image streams in `FILE`: JSON or YAML, from oc get is -o json or the ConfigMap imagestreamtag-to-image (may be repeated)"},
 			&cli.StringFlag{Name: "from", Usage: "carry exactly what the bundle.json `FILE` lists, instead"},
 			&cli.StringFlag{Name: "volume", Usage: "with --from: make the volumes `N`, N-M or N- of that bundle again, bit for bit"},
-			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write into `DIR`"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write into `DIR`; - writes a stream to stdout, for a pipe"},
 			&cli.StringSliceFlag{Name: "continue-on", Usage: "go on in `DIR` when the medium before it is full (may be repeated)"},
 			&cli.StringFlag{Name: "repair", Usage: "fetch again what is damaged of the bundle in `DIR`, and nothing else, instead of exporting"},
 			&cli.StringSliceFlag{Name: "reuse", Usage: "take blobs from the bundle in `DIR`, finished or not, rather than fetch them (may be repeated)"},
@@ -66,11 +66,15 @@ func export(c *cli.Context) (err error) {
 		}
 		return errors.Join(printPlan(c.App.Writer, inv), skippedOrNot(c, inv.Content.Missing))
 	}
-	inv, err := x.media()
+	write, results := x.media, c.App.Writer
+	if c.String("output") == "-" {
+		write, results = x.stream, c.App.ErrWriter
+	}
+	inv, err := write()
 	if err != nil {
 		return err
 	}
-	return errors.Join(x.print(inv), skippedOrNot(c, inv.Content.Missing))
+	return errors.Join(x.print(results, inv), skippedOrNot(c, inv.Content.Missing))
 }
 
 // exportOptions holds the command line against the rules that need nothing
@@ -157,16 +161,19 @@ func printPlan(w io.Writer, inv *bundle.Inventory) error {
 }
 
 // print sums up what was written.
-func (x *exporting) print(inv *bundle.Inventory) error {
+func (x *exporting) print(w io.Writer, inv *bundle.Inventory) error {
 	where := x.done[0]
 	if len(x.done) > 1 {
 		where = fmt.Sprintf("%d media", len(x.done))
 	}
 	proved := "written and synced"
+	if where == "stdout" {
+		proved = "written"
+	}
 	if x.c.Bool("read-back") {
 		proved = "written and read back (only reading it again after it was plugged in anew proves more: airlift verify)"
 	}
-	_, err := fmt.Fprintf(x.c.App.Writer, "%s: %s, %s in %s, %s\ncontent %s\n",
+	_, err := fmt.Fprintf(w, "%s: %s, %s in %s, %s\ncontent %s\n",
 		where, count(len(inv.Content.Images), "image"), humanize.IBytes(uint64(inv.Storage.Size)), count(len(inv.Storage.Volumes), "volume"), proved, inv.ContentID())
 	return err
 }

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
 
 	"airlift/bundle"
 	"airlift/oci"
@@ -38,6 +42,33 @@ func newExporting(c *cli.Context) (*exporting, error) {
 	}
 	x.client, err = exportClient(c)
 	return x, err
+}
+
+// stream writes everything to stdout. What people read goes elsewhere.
+func (x *exporting) stream() (*bundle.Inventory, error) {
+	for _, flag := range []string{"continue-on", "volume", "restart", "recheck", "read-back"} {
+		if x.c.IsSet(flag) {
+			return nil, usagef("--output - and --%s exclude each other: a stream is written once, from start to end", flag)
+		}
+	}
+	if term.IsTerminal(int(os.Stdout.Fd())) {
+		return nil, usagef("--output - writes an archive to stdout, and that is a terminal: pipe it somewhere")
+	}
+	inv, err := x.asked.plan(x.c, x.client)
+	if err == nil && len(inv.Content.Missing) > 0 && !x.c.Bool("skip-missing") {
+		err = skippedOrNot(x.c, inv.Content.Missing)
+	}
+	if err != nil {
+		return nil, err
+	}
+	signal.Ignore(syscall.SIGPIPE) // a reader that has gone is an error, and said as such
+	shown := newProgress(x.c)
+	o := x.options
+	o.Progress = shown.event
+	err = bundle.ExportStream(x.c.Context, x.client, inv, os.Stdout, o)
+	shown.close()
+	x.done = []string{"stdout"}
+	return inv, err
 }
 
 // media writes one medium after the other.
