@@ -260,7 +260,7 @@ func TestFormatDocFields(t *testing.T) {
 			SamplesComplete: true, Images: []Image{{}}, Blobs: []Blob{{}}, Missing: []Missing{{Parent: "x"}},
 			Nodes: []Node{{Config: "x", Layers: []digest.Digest{"x"}, Children: []digest.Digest{"x"}}},
 		},
-		Storage: Storage{VolumeSize: 1, Volumes: []Volume{{}}}, About: About{Series: "x", Base: "x"},
+		Storage: Storage{VolumeSize: 1, Volumes: []Volume{{}}}, About: About{Series: "x", Base: "x", Request: "x"},
 	}
 	data, err := json.Marshal(full)
 	if err != nil {
