@@ -272,7 +272,7 @@ func (x *export) pieces(p part, s *state) []piece {
 // fetched a second time, from its registry.
 func (x *export) entry(ctx context.Context, c *committer, p piece, f *fetcher) error {
 	if p.inline != nil {
-		return c.entry(p, once(p.inline))
+		return c.entry(p, once(p.inline[p.from:]))
 	}
 	taken := int64(0)
 	err := c.entry(p, func() ([]byte, error) {
