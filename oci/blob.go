@@ -14,8 +14,15 @@ import (
 // errRange is an answer to a request for a range that does not fit it.
 var errRange = errors.New("the range is not the one that was asked for")
 
-// Blob opens a blob for reading: exactly d.Size bytes, or an error. That its
-// digest is d.Digest is NOT checked: the caller hashes what it reads.
+// Blob opens a blob for reading: exactly d.Size bytes, or an error. It is
+// BlobRange of all of it.
+func (c *Client) Blob(ctx context.Context, r Reference, d ocispec.Descriptor) (io.ReadCloser, error) {
+	return c.BlobRange(ctx, r, d, 0, d.Size)
+}
+
+// BlobRange opens length bytes of a blob from offset on: exactly these, or an
+// error. That the digest of the blob is d.Digest is NOT checked: the caller
+// hashes what it reads.
 //
 // When the connection breaks or the registry answers that it is busy, the reader
 // goes back to the registry, to be sent to the storage anew, and asks for the
@@ -25,14 +32,17 @@ var errRange = errors.New("the range is not the one that was asked for")
 //
 // An answer such as 404 comes from Blob itself. The reader ends with the
 // context; it must be closed.
-func (c *Client) Blob(ctx context.Context, r Reference, d ocispec.Descriptor) (io.ReadCloser, error) {
+func (c *Client) BlobRange(ctx context.Context, r Reference, d ocispec.Descriptor, offset, length int64) (io.ReadCloser, error) {
 	if err := checkDigest(d.Digest); err != nil {
 		return nil, fmt.Errorf("open blob: %w", err)
 	}
 	if d.Size < 0 || d.Size > MaxBlobSize {
 		return nil, fmt.Errorf("open blob %s: size %d is outside of 0…%d", d.Digest, d.Size, int64(MaxBlobSize))
 	}
-	b := &blob{ctx: ctx, client: c, from: c.Locate(r), d: d, attempts: c.attempts(), read: time.Now()}
+	if offset < 0 || length < 0 || offset > d.Size-length {
+		return nil, fmt.Errorf("open blob %s: it has no %d bytes from byte %d on", d.Digest, length, offset)
+	}
+	b := &blob{ctx: ctx, client: c, from: c.Locate(r), d: d, offset: offset, end: offset + length, attempts: c.attempts(), read: time.Now()}
 	for b.body == nil {
 		if err := b.open(); err != nil {
 			if err := b.attempts.next(ctx, err); err != nil {
@@ -53,7 +63,8 @@ type blob struct {
 
 	body    io.ReadCloser // nil between two connections
 	skip    int64         // bytes of body that were read before
-	offset  int64         // bytes given to the caller
+	offset  int64         // of the blob's next byte for the caller
+	end     int64         // of the range that was asked for
 	whole   bool          // ranges are of no use here
 	forgave bool          // a connection left alone was lost, and nothing read since
 	read    time.Time     // when the caller last got something
@@ -95,7 +106,7 @@ func (b *blob) next(p []byte, idle bool) (int, error) {
 // try reads once, having opened a connection if there is none. Having read
 // everything it makes sure that nothing follows.
 func (b *blob) try(p []byte) (int, error) {
-	left := b.d.Size - b.offset
+	left := b.end - b.offset
 	if b.body == nil {
 		if left == 0 {
 			return 0, io.EOF // it broke after the last byte
@@ -128,8 +139,12 @@ func cut(err error) error {
 	return err
 }
 
-// atEnd gives io.EOF if the body ends here.
+// atEnd gives io.EOF if the body ends here, as it must unless a registry sends
+// the whole blob whatever it is asked for.
 func (b *blob) atEnd() error {
+	if b.whole && b.end < b.d.Size {
+		return io.EOF
+	}
 	var one [1]byte
 	for range 100 {
 		n, err := b.body.Read(one[:])
@@ -155,18 +170,18 @@ func (b *blob) discard() error {
 	return nil
 }
 
-// open asks the registry for what is left. The first time that is everything,
-// and not a range: so the size is seen.
+// open asks the registry for what is left. If that is everything, not as a range:
+// so the size is seen.
 func (b *blob) open() error {
 	q := ask(http.MethodGet, b.from, pull, "/blobs/"+string(b.d.Digest), http.StatusOK)
-	ranged := b.offset > 0 && !b.whole
+	ranged := (b.offset > 0 || b.end < b.d.Size) && !b.whole
 	if ranged {
-		q.header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.offset, b.d.Size-1))
+		q.header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.offset, b.end-1))
 		q.want = []int{http.StatusOK, http.StatusPartialContent}
 	}
 	resp, err := b.client.send(b.ctx, q)
 	if ranged && isStatus(err, http.StatusRequestedRangeNotSatisfiable) {
-		b.whole = true
+		b.ignored()
 		return transientError{err}
 	}
 	if err != nil {
@@ -183,6 +198,9 @@ func (b *blob) open() error {
 // accept holds an answer against what was asked for.
 func (b *blob) accept(resp *http.Response) error {
 	if resp.StatusCode == http.StatusOK {
+		if resp.Request.Header.Get("Range") != "" {
+			b.ignored()
+		}
 		b.skip = b.offset
 		if n := resp.ContentLength; n >= 0 && n != b.d.Size {
 			return fmt.Errorf("the registry has %d bytes of it, not %d", n, b.d.Size)
@@ -201,12 +219,26 @@ func (b *blob) accept(resp *http.Response) error {
 	if first == b.offset && total != b.d.Size {
 		return fmt.Errorf("the registry has %d bytes of it, not %d", total, b.d.Size)
 	}
-	if first != b.offset || last < first || last >= b.d.Size {
-		b.whole = true
+	if first != b.offset || last < first || last >= b.end {
+		b.ignored()
 		return transientError{fmt.Errorf("%w: %q", errRange, clean(said))}
 	}
 	b.skip = 0
 	return nil
+}
+
+// ignored notes that ranges are of no use here.
+func (b *blob) ignored() {
+	b.whole = true
+	b.client.rangeless.Store(b.from.Registry, true)
+}
+
+// IgnoresRanges says whether the registry that r is fetched from has answered a
+// request for a range with something else. Whoever wants a blob in pieces better
+// reads it from start to end there.
+func (c *Client) IgnoresRanges(r Reference) bool {
+	_, ignores := c.rangeless.Load(c.Locate(r).Registry)
+	return ignores
 }
 
 func (b *blob) close() {

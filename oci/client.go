@@ -42,6 +42,8 @@ type Client struct {
 	idle     time.Duration
 	commit   time.Duration
 
+	rangeless sync.Map // registries that know no ranges
+
 	mu          sync.Mutex
 	sessions    map[sessionKey]*session
 	noReferrers map[string]bool // registries known to have no referrers API
