@@ -21,6 +21,7 @@ type Options struct {
 	Jobs     int            // idle connections to keep for each host; 0 = 8
 	Backoff  time.Duration  // the first wait between two tries; 0 = 500 ms
 	Tries    int            // tries of one request; 0 = 5
+	Notice   func(string)   // told, from any goroutine, what takes long: a host that gives nothing, a try that is made again; nil = nobody
 }
 
 // Limits of time, all about the network alone.
@@ -43,6 +44,7 @@ type Client struct {
 	commit   time.Duration
 
 	rangeless sync.Map // registries that know no ranges
+	notices   notices
 
 	mu          sync.Mutex
 	sessions    map[sessionKey]*session
@@ -57,6 +59,7 @@ func NewClient(o Options) (*Client, error) {
 		backoff: orElse(o.Backoff, 500*time.Millisecond), tries: orElse(o.Tries, 5),
 		stall: stallLimit, idle: idleLimit, commit: commitLimit,
 		sessions: map[sessionKey]*session{}, noReferrers: map[string]bool{},
+		notices: notices{tell: o.Notice, limit: noticeLimit, told: map[string]time.Time{}},
 	}
 	for _, host := range o.Insecure {
 		normal, err := checkHost(host)

@@ -16,3 +16,6 @@ var RetryAfter = retryAfter
 
 // Bounded is a reader as layers are read through, with another limit.
 func Bounded(r io.Reader, limit int64) io.Reader { return &bounded{r, limit} }
+
+// SetNotice shortens the time after which somebody is told of a stall.
+func (c *Client) SetNotice(d time.Duration) { c.notices.limit = d }

@@ -56,7 +56,7 @@ func (c *Client) send(ctx context.Context, q request) (*http.Response, error) {
 		return nil, err
 	}
 	try, n := withNote(ctx)
-	w := watch(try, orElse(q.limit, c.stall))
+	w := c.watch(try, q.url.Host, orElse(q.limit, c.stall))
 	resp, err := c.exchange(w, client, q)
 	if err != nil {
 		_, transient, wait := n.read()

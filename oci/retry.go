@@ -43,6 +43,7 @@ type attempts struct {
 	limit  int
 	failed int
 	waits  *backoff.ExponentialBackOff
+	told   *notices
 }
 
 func (c *Client) attempts() *attempts {
@@ -51,7 +52,7 @@ func (c *Client) attempts() *attempts {
 	waits.Multiplier = 2
 	waits.MaxInterval = max(30*time.Second, c.backoff)
 	waits.Reset()
-	return &attempts{limit: c.tries, waits: waits}
+	return &attempts{limit: c.tries, waits: waits, told: &c.notices}
 }
 
 // progress forgets the tries so far.
@@ -75,7 +76,9 @@ func (a *attempts) next(ctx context.Context, err error) error {
 	if a.failed++; a.failed >= a.limit {
 		return &gaveUpError{err, a.failed}
 	}
-	timer := time.NewTimer(max(a.waits.NextBackOff(), asked))
+	wait := max(a.waits.NextBackOff(), asked)
+	a.told.again(err, wait)
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -102,7 +102,7 @@ func (c *Client) isInsecure(host string) bool {
 // handshake does one try of a login and words its failure.
 func (c *Client) handshake(ctx context.Context, registry name.Registry, do func(context.Context) (http.RoundTripper, error)) (http.RoundTripper, error) {
 	try, n := withNote(ctx)
-	w := watch(try, c.stall)
+	w := c.watch(try, registry.RegistryStr(), c.stall)
 	defer w.end()
 	t, err := do(w.ctx)
 	if err == nil {

@@ -11,29 +11,40 @@ import (
 // errStalled ends a try in which the network gave nothing for too long.
 var errStalled = errors.New("no progress")
 
-// watchdog ends one try when the network makes no progress. It runs only while
-// the network is waited for.
+// watchdog ends one try when the network makes no progress, and says before that
+// it is waited for. It runs only meanwhile.
 type watchdog struct {
 	ctx    context.Context
 	parent context.Context
 	cancel context.CancelCauseFunc
 	limit  time.Duration
 	timer  *time.Timer
+	notice *time.Timer
+	after  time.Duration // until notice
 }
 
-func watch(parent context.Context, limit time.Duration) *watchdog {
-	w := &watchdog{parent: parent, limit: limit}
+// watch begins to wait for a host.
+func (c *Client) watch(parent context.Context, host string, limit time.Duration) *watchdog {
+	w := &watchdog{parent: parent, limit: limit, after: c.notices.limit}
 	w.ctx, w.cancel = context.WithCancelCause(parent)
 	w.timer = time.AfterFunc(limit, func() { w.cancel(fmt.Errorf("%w for %s", errStalled, w.limit)) })
+	w.notice = time.AfterFunc(w.after, func() { c.notices.stalled(host) })
 	return w
 }
 
-func (w *watchdog) stop()                     { w.timer.Stop() }
-func (w *watchdog) start(limit time.Duration) { w.timer.Reset(limit) }
+func (w *watchdog) stop() {
+	w.timer.Stop()
+	w.notice.Stop()
+}
+
+func (w *watchdog) start(limit time.Duration) {
+	w.timer.Reset(limit)
+	w.notice.Reset(w.after)
+}
 
 // end ends the try.
 func (w *watchdog) end() {
-	w.timer.Stop()
+	w.stop()
 	w.cancel(nil)
 }
 

@@ -82,7 +82,7 @@ func (a asked) is(inv *bundle.Inventory) bool {
 }
 
 // plan makes the inventory.
-func (a asked) plan(c *cli.Context, client *oci.Client) (*bundle.Inventory, error) {
+func (a asked) plan(c *cli.Context, client *oci.Client, shown *progress) (*bundle.Inventory, error) {
 	if a.volumes != nil {
 		return a.from, nil
 	}
@@ -90,19 +90,18 @@ func (a asked) plan(c *cli.Context, client *oci.Client) (*bundle.Inventory, erro
 	if err != nil {
 		return nil, err
 	}
-	inv, err := a.inventory(c, client, size)
+	inv, err := a.inventory(c, client, size, shown)
 	if err == nil {
 		inv.About.Request = a.id()
 	}
 	return inv, err
 }
 
-func (a asked) inventory(c *cli.Context, client *oci.Client, size int64) (*bundle.Inventory, error) {
+func (a asked) inventory(c *cli.Context, client *oci.Client, size int64, shown *progress) (*bundle.Inventory, error) {
 	tool, sequence := "airlift "+version, time.Now().Unix()
 	if a.from != nil {
 		return a.from.Again(size, tool, sequence)
 	}
-	shown := newProgress(c)
 	a.request.Progress = shown.event
 	content, err := bundle.Plan(c.Context, client, a.request)
 	shown.close()

@@ -60,7 +60,7 @@ func export(c *cli.Context) (err error) {
 		return err
 	}
 	if c.Bool("dry-run") {
-		inv, err := x.asked.plan(c, x.client)
+		inv, err := x.asked.plan(c, x.client, x.shown)
 		if err != nil {
 			return err
 		}
@@ -108,7 +108,7 @@ func exportOptions(c *cli.Context) (o bundle.ExportOptions, err error) {
 	}
 }
 
-func exportClient(c *cli.Context) (*oci.Client, error) {
+func exportClient(c *cli.Context, shown *progress) (*oci.Client, error) {
 	var mirrors []oci.SourceMirror
 	for _, s := range c.StringSlice("source-mirror") {
 		mirror, err := oci.ParseSourceMirror(s)
@@ -117,7 +117,7 @@ func exportClient(c *cli.Context) (*oci.Client, error) {
 		}
 		mirrors = append(mirrors, mirror)
 	}
-	return newClient(c, mirrors)
+	return newClient(c, mirrors, shown.tell)
 }
 
 // skippedOrNot says what the sources did not have: with leave to skip it the

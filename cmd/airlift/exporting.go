@@ -24,12 +24,13 @@ type exporting struct {
 	asked   asked
 	client  *oci.Client
 	options bundle.ExportOptions
+	shown   *progress
 	next    []string // directories to go on in
 	done    []string // media that are complete
 }
 
 func newExporting(c *cli.Context) (*exporting, error) {
-	x := &exporting{c: c, next: c.StringSlice("continue-on")}
+	x := &exporting{c: c, shown: newProgress(c), next: c.StringSlice("continue-on")}
 	var err error
 	if x.options, err = exportOptions(c); err != nil {
 		return nil, err
@@ -40,7 +41,7 @@ func newExporting(c *cli.Context) (*exporting, error) {
 	if x.asked.volumes != nil {
 		x.options.Volumes = *x.asked.volumes
 	}
-	x.client, err = exportClient(c)
+	x.client, err = exportClient(c, x.shown)
 	return x, err
 }
 
@@ -54,7 +55,7 @@ func (x *exporting) stream() (*bundle.Inventory, error) {
 	if term.IsTerminal(int(os.Stdout.Fd())) {
 		return nil, usagef("--output - writes an archive to stdout, and that is a terminal: pipe it somewhere")
 	}
-	inv, err := x.asked.plan(x.c, x.client)
+	inv, err := x.asked.plan(x.c, x.client, x.shown)
 	if err == nil && len(inv.Content.Missing) > 0 && !x.c.Bool("skip-missing") {
 		err = skippedOrNot(x.c, inv.Content.Missing)
 	}
@@ -62,11 +63,10 @@ func (x *exporting) stream() (*bundle.Inventory, error) {
 		return nil, err
 	}
 	signal.Ignore(syscall.SIGPIPE) // a reader that has gone is an error, and said as such
-	shown := newProgress(x.c)
 	o := x.options
-	o.Progress = shown.event
+	o.Progress = x.shown.event
 	err = bundle.ExportStream(x.c.Context, x.client, inv, os.Stdout, o)
-	shown.close()
+	x.shown.close()
 	x.done = []string{"stdout"}
 	return inv, err
 }
@@ -109,7 +109,7 @@ func (x *exporting) onto(dir string, inv *bundle.Inventory) (_ *bundle.Inventory
 		inv = held
 	}
 	if inv == nil {
-		if inv, err = x.asked.plan(x.c, x.client); err != nil {
+		if inv, err = x.asked.plan(x.c, x.client, x.shown); err != nil {
 			return nil, err
 		}
 	}
@@ -136,16 +136,15 @@ func (x *exporting) held(out *bundle.Output, dir string, inv *bundle.Inventory) 
 
 // write does the work.
 func (x *exporting) write(out *bundle.Output, dir string, inv *bundle.Inventory) error {
-	shown := newProgress(x.c)
 	o := x.options
-	o.Progress, o.More = shown.event, len(x.next) > 0
+	o.Progress, o.More = x.shown.event, len(x.next) > 0
 	err := out.Export(x.c.Context, x.client, inv, o)
 	var full *bundle.NextMediumError
 	complete := err == nil || errors.As(err, &full) && !full.Begun
 	if complete && x.c.Bool("read-back") {
-		err = errors.Join(out.ReadBack(x.c.Context, o.Key, shown.event), err)
+		err = errors.Join(out.ReadBack(x.c.Context, o.Key, x.shown.event), err)
 	}
-	shown.close()
+	x.shown.close()
 	switch {
 	case complete:
 		x.done = append(x.done, dir)

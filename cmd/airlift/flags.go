@@ -20,10 +20,10 @@ func clientFlags() []cli.Flag {
 	}
 }
 
-func newClient(c *cli.Context, mirrors []oci.SourceMirror) (*oci.Client, error) {
+func newClient(c *cli.Context, mirrors []oci.SourceMirror, notice func(string)) (*oci.Client, error) {
 	return oci.NewClient(oci.Options{
 		Authfile: c.String("authfile"), CAFiles: c.StringSlice("ca-file"),
-		Insecure: c.StringSlice("insecure-registry"), Mirrors: mirrors,
+		Insecure: c.StringSlice("insecure-registry"), Mirrors: mirrors, Notice: notice,
 	})
 }
 

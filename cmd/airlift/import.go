@@ -61,11 +61,11 @@ func importBundle(c *cli.Context) error {
 	if err := b.CheckObjects(p, objects, c.String("manifests")); err != nil {
 		return manifestsHint(err)
 	}
-	client, err := newClient(c, nil)
+	shown := newProgress(c)
+	client, err := newClient(c, nil, shown.tell)
 	if err != nil {
 		return err
 	}
-	shown := newProgress(c)
 	o.Progress = shown.event
 	results, err := b.Import(c.Context, client, o)
 	shown.close()

@@ -83,6 +83,9 @@ func (p *progress) event(e bundle.Event) {
 	}
 }
 
+// tell prints a line in its own right.
+func (p *progress) tell(text string) { p.event(bundle.Event{Note: text}) }
+
 // close ends the phase under way, whole or not.
 func (p *progress) close() {
 	p.mu.Lock()

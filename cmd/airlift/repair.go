@@ -22,7 +22,8 @@ func repair(c *cli.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	client, err := exportClient(c)
+	shown := newProgress(c)
+	client, err := exportClient(c, shown)
 	if err != nil {
 		return err
 	}
@@ -34,7 +35,6 @@ func repair(c *cli.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	shown := newProgress(c)
 	o.Progress = shown.event
 	mended, err := out.Repair(c.Context, client, o)
 	shown.close()
