@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +19,6 @@ import (
 type ImportOptions struct {
 	Placement   Placement
 	SkipMissing bool // go on without what the inventory records as missing
-	Partial     bool // go on without volumes that were not given
 	Jobs        int  // images at once; 0 = 8
 	Progress    Progress
 }
@@ -46,18 +46,41 @@ type ImageResult struct {
 // image, its tags last. No tag is ever written that names an incomplete image,
 // and no byte becomes content of the registry whose digest was not checked.
 //
+// Volumes may be missing, but for the first: media can come one at a time, in any
+// order. What is at hand is pushed, what came before is asked of the registry, and
+// an image that needs more is skipped: ErrAbsent, until an import finds nothing
+// lacking.
+//
 // Everything that can be known beforehand is refused before the first
 // connection: damage that shows without reading all, collisions of names, names
-// that mirror sets cannot express, content or volumes that are missing without
-// leave. What fails later fails for its image alone: the result lists every
-// image, and the error is of all classes that occurred.
+// that mirror sets cannot express, content that is missing without leave. What
+// fails later fails for its image alone: the result lists every image, and the
+// error is of all classes that occurred.
 func (b *Bundle) Import(ctx context.Context, client *oci.Client, o ImportOptions) ([]ImageResult, error) {
-	im, err := b.prepare(o)
+	return NewImporter(client, o).Medium(ctx, b)
+}
+
+// Importer imports a bundle whose media come one after the other.
+type Importer struct {
+	client  *oci.Client
+	options ImportOptions
+	begun   map[digest.Digest]*begunUpload // blobs that lie on several media
+}
+
+// NewImporter begins to import. It connects to nothing.
+func NewImporter(client *oci.Client, o ImportOptions) *Importer {
+	return &Importer{client, o, map[digest.Digest]*begunUpload{}}
+}
+
+// Medium imports what the volumes of a medium, or several, bring, as
+// Bundle.Import does. The result is that of all media so far.
+func (i *Importer) Medium(ctx context.Context, b *Bundle) ([]ImageResult, error) {
+	im, err := b.prepare(i.options)
 	if err != nil {
 		return nil, err
 	}
 	defer im.volumes.close()
-	im.client = client
+	im.client, im.begun = i.client, i.begun
 	if err := im.reach(ctx); err != nil {
 		return nil, err
 	}
@@ -74,6 +97,9 @@ func (b *Bundle) Rehearse(o ImportOptions) ([]ImageResult, error) {
 	}
 	defer im.volumes.close()
 	im.assume(StatePlanned)
+	for _, volume := range b.Absent() {
+		im.absent[volume] = true
+	}
 	return im.list(), im.verdict(nil)
 }
 
@@ -110,10 +136,12 @@ type importing struct {
 	volumes *volumeSet
 	lacking map[string]string // why an image cannot be complete, by reference
 	push    *pusher
+	begun   map[digest.Digest]*begunUpload
 	vital   map[digest.Digest][]string // references that must be there before a release's digest is tagged
 
 	mu      sync.Mutex
 	results map[string]ImageResult // by reference
+	absent  map[string]bool        // volumes that something needs
 }
 
 // prepare does all that needs no connection.
@@ -131,7 +159,7 @@ func (b *Bundle) prepare(o ImportOptions) (*importing, error) {
 	if err := o.Placement.check(images); err != nil {
 		return nil, err
 	}
-	im := &importing{bundle: b, options: o, images: images, nodes: b.Inventory.Content.nodeByDigest(), results: map[string]ImageResult{}}
+	im := &importing{bundle: b, options: o, images: images, nodes: b.Inventory.Content.nodeByDigest(), results: map[string]ImageResult{}, absent: map[string]bool{}}
 	if im.volumes, err = openVolumes(b.Layout, b.copies()[0]); err != nil {
 		return nil, err
 	}
@@ -148,10 +176,7 @@ func (b *Bundle) importable(o ImportOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.Partial {
-		findings = slices.DeleteFunc(findings, func(f Finding) bool { return f.kind == ErrAbsent })
-	}
-	if err := Verdict(findings); err != nil {
+	if err := Verdict(slices.DeleteFunc(findings, Finding.isElsewhere)); err != nil {
 		return err
 	}
 	if missing := b.Inventory.Content.Missing; len(missing) > 0 && !o.SkipMissing {
@@ -349,8 +374,8 @@ func (im *importing) list() []ImageResult {
 // verdict adds to what failed what was left out.
 func (im *importing) verdict(failed []error) error {
 	failed = []error{joinSome(failed, maxFailures, "images could not be imported")}
-	if absent := im.bundle.Absent(); len(absent) > 0 {
-		failed = append(failed, fmt.Errorf("%w: %s", ErrAbsent, listSome(absent, 5)))
+	if len(im.absent) > 0 {
+		failed = append(failed, fmt.Errorf("%w, still to come: %s", ErrAbsent, listSome(slices.Sorted(maps.Keys(im.absent)), 5)))
 	}
 	if n := len(im.bundle.Inventory.Content.Missing); n > 0 {
 		failed = append(failed, fmt.Errorf("%w: %d, as the bundle records", ErrMissing, n))

@@ -267,7 +267,7 @@ func (p *pusher) upload(ctx context.Context, to oci.Reference, d digest.Digest) 
 	}
 	e, _ := p.im.bundle.Layout.Find(d)
 	if !p.im.volumes.all(e.data(), e.Size) {
-		return fmt.Errorf("%w: %s is on a volume that was not given", errSkip, d)
+		return p.elsewhere(ctx, to, e)
 	}
 	open := func() (io.ReadCloser, error) {
 		checked := &checkedReader{r: p.im.volumes.section(e.data(), e.Size), sum: sha256.New(), want: d}

@@ -3,7 +3,6 @@ package bundle
 import (
 	"context"
 	"crypto/ecdsa"
-	"errors"
 	"slices"
 
 	"airlift/verify"
@@ -33,7 +32,7 @@ func (o *Output) ReadBack(ctx context.Context, key *ecdsa.PrivateKey, progress P
 }
 
 // isElsewhere says whether a finding is that a volume was not given.
-func (f Finding) isElsewhere() bool { return errors.Is(f.kind, ErrAbsent) && f.Element == "volume" }
+func (f Finding) isElsewhere() bool { return f.kind == ErrAbsent }
 
 // trustOf trusts a key, or what nobody signed if there is none.
 func trustOf(key *ecdsa.PrivateKey) Trust {

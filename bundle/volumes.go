@@ -45,6 +45,18 @@ func (v *volumeSet) all(offset, length int64) bool {
 	return true
 }
 
+// from is how many bytes of a range are there, without a gap from its start on.
+func (v *volumeSet) from(offset, length int64) int64 {
+	n := int64(0)
+	for _, s := range v.layout.spans(offset, length) {
+		if v.files[s.volume] == nil || s.offset+s.length > v.sizes[s.volume] {
+			break
+		}
+		n += s.length
+	}
+	return n
+}
+
 // any says whether some byte of a range does.
 func (v *volumeSet) any(offset, length int64) bool {
 	for _, s := range v.layout.spans(offset, length) {

@@ -96,10 +96,12 @@ func (c *Client) Mount(ctx context.Context, r Reference, d digest.Digest, from s
 // cancel gives up an upload that the registry has begun. It tries once: a
 // registry throws away by itself what is never finished.
 func (c *Client) cancel(ctx context.Context, q request, begun *http.Response) {
-	at, err := begun.Location()
-	if err != nil {
-		return
+	if at, err := begun.Location(); err == nil {
+		c.cancelAt(ctx, q, at)
 	}
+}
+
+func (c *Client) cancelAt(ctx context.Context, q request, at *url.URL) {
 	q.method, q.url, q.body = http.MethodDelete, at, nil
 	q.want = []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted}
 	if resp, err := c.send(ctx, q); err == nil {

@@ -32,6 +32,14 @@ func (c *Client) PutBlob(ctx context.Context, r Reference, d ocispec.Descriptor,
 	return err
 }
 
+// PutBlobOnce is PutBlob for bytes that can be read only once: one try.
+func (c *Client) PutBlobOnce(ctx context.Context, r Reference, d ocispec.Descriptor, contents io.Reader) error {
+	if err := checkDigest(d.Digest); err != nil {
+		return fmt.Errorf("push blob: %w", err)
+	}
+	return c.putBlob(ctx, r, d, func() (io.ReadCloser, error) { return io.NopCloser(contents), nil })
+}
+
 func (c *Client) putBlob(ctx context.Context, r Reference, d ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
 	begin := ask(http.MethodPost, r, push, "/blobs/uploads/", http.StatusAccepted)
 	begun, err := c.send(ctx, begin)

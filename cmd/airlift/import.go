@@ -29,7 +29,6 @@ func importCommand() *cli.Command {
 			"operator), install/ (install-config fragment), report.json.",
 		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the bundle records as missing at its sources, and end with exit code 3"},
-			&cli.BoolFlag{Name: "partial", Usage: "go on without volumes that are not there, and end with exit code 7"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, and connect to nothing"},
 		}, clientFlags(), []cli.Flag{quietFlag()}),
 		Action: importBundle,
@@ -54,7 +53,7 @@ func importBundle(c *cli.Context) error {
 	if len(b.Unchecked) > 0 {
 		say(os.Stderr, "signatures of other keys, not checked: %s", strings.Join(b.Unchecked, ", "))
 	}
-	o := bundle.ImportOptions{Placement: p, SkipMissing: c.Bool("skip-missing"), Partial: c.Bool("partial")}
+	o := bundle.ImportOptions{Placement: p, SkipMissing: c.Bool("skip-missing")}
 	if c.Bool("dry-run") {
 		return rehearse(c.App.Writer, b, o)
 	}
@@ -126,7 +125,7 @@ func importHint(err error) error {
 	case errors.Is(err, context.Canceled):
 		return withHint(err, "the same command goes on with what is not there yet")
 	case errors.Is(err, bundle.ErrAbsent) && !errors.Is(err, bundle.ErrUnsealed):
-		return withHint(err, "give the directories of all media in one command, or --partial to go on without")
+		return withHint(err, "import the other media too, one after the other or all in one command: what is there by then is not sent again")
 	case errors.Is(err, bundle.ErrCollision):
 		return withHint(err, "--map SOURCE=DEST or --keep-source-host keeps the sources apart; samples under one name cannot be, leave one out of the bundle")
 	}
