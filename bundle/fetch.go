@@ -124,23 +124,24 @@ func (f *fetcher) fetch(r *run) {
 	if err == nil {
 		defer body.Close()
 	}
+	left := r.length
 	for s := range r.segments {
-		if err == nil {
-			err = f.read(r, body, s.bytes)
+		if left -= int64(len(s.bytes)); err == nil {
+			err = f.read(r.entry, body, s.bytes, left == 0)
 		}
 		s.err = err
 		close(s.ready)
 	}
 }
 
-// read fills a segment.
-func (f *fetcher) read(r *run, body io.Reader, segment []byte) error {
+// read fills a segment, the last one of its run or not.
+func (f *fetcher) read(e Entry, body io.Reader, segment []byte, last bool) error {
 	_, err := io.ReadFull(body, segment)
-	if r.length -= int64(len(segment)); r.length == 0 && err == nil {
+	if last && err == nil {
 		err = ended(body)
 	}
 	if err != nil {
-		err = f.from.fetchError(r.entry.Digest, err)
+		err = f.from.fetchError(e.Digest, err)
 	}
 	return err
 }
