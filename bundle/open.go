@@ -8,19 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
-
-	"airlift/verify"
 )
-
-// Trust says whose bundles are opened. The zero value opens none.
-type Trust struct {
-	Keys          []verify.PublicKey // one of them must have signed
-	AllowUnsigned bool               // open a bundle that nobody signed
-	// Unverified opens anything, to look at it. Nothing may be believed or
-	// imported that was opened so.
-	Unverified bool
-}
 
 // Bundle is an opened bundle: its inventory, where each byte belongs, and the
 // volumes that were given.
@@ -90,86 +78,6 @@ func (b *Bundle) readInventory() error {
 		b.bytes = data
 	}
 	return nil
-}
-
-// signatures gives the trusted keys that signed a file, in any of the
-// directories, and the ids of others whose signatures lie there.
-func (t Trust) signatures(dirs []string, file string, contents []byte) (signers, unchecked []string, err error) {
-	if t.Unverified {
-		unchecked, err = signatureIDs(dirs, file, nil)
-		return nil, unchecked, err
-	}
-	for _, key := range t.Keys {
-		signed, err := signedBy(key, dirs, file, contents)
-		if err != nil {
-			return nil, nil, err
-		}
-		if signed {
-			signers = append(signers, key.ID())
-		}
-	}
-	if unchecked, err = signatureIDs(dirs, file, signers); err != nil {
-		return nil, nil, err
-	}
-	return signers, unchecked, t.enough(file, signers, unchecked)
-}
-
-// enough decides whether a file is trusted.
-func (t Trust) enough(file string, signers, unchecked []string) error {
-	switch {
-	case len(signers) > 0:
-		return nil
-	case len(unchecked) > 0:
-		return fmt.Errorf("%w: %s is signed by %s only", ErrUntrusted, file, strings.Join(unchecked, ", "))
-	case !t.AllowUnsigned:
-		return fmt.Errorf("%w: %s has no signature", ErrUntrusted, file)
-	}
-	return nil
-}
-
-// signedBy says whether a key signed a file. A signature file of this key with
-// anything else in it is an error.
-func signedBy(key verify.PublicKey, dirs []string, file string, contents []byte) (bool, error) {
-	signed := false
-	for _, dir := range dirs {
-		path := filepath.Join(dir, signatureFile(file, key.ID()))
-		signature, err := readSmall(path, verify.MaxSignatureSize)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err == nil {
-			err = key.Check(contents, signature)
-		}
-		if err != nil {
-			return false, fmt.Errorf("%w: %s: %w; %s or its signature was changed", ErrUntrusted, path, err, file)
-		}
-		signed = true
-	}
-	return signed, nil
-}
-
-// signatureIDs are the key ids of the signatures over a file, but those known.
-func signatureIDs(dirs []string, file string, known []string) ([]string, error) {
-	var ids []string
-	for _, dir := range dirs {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range entries {
-			id, ok := strings.CutPrefix(e.Name(), file+".")
-			id, sig := strings.CutSuffix(id, signatureEnd)
-			if ok && sig && isKeyID(id) && !slices.Contains(known, id) && !slices.Contains(ids, id) {
-				ids = append(ids, id)
-			}
-		}
-	}
-	slices.Sort(ids)
-	return ids, nil
-}
-
-func isKeyID(s string) bool {
-	return len(s) == verify.IDLength && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 // findVolumes looks for volumes by their names. What does not begin with
