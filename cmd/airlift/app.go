@@ -14,6 +14,7 @@ func commands() []*cli.Command {
 		keygenCommand(),
 		exportCommand(),
 		verifyCommand(),
+		signCommand(),
 		inspectCommand(),
 		importCommand(),
 		manifestsCommand(),

@@ -8,6 +8,7 @@ import (
 
 	"airlift/bundle"
 	"airlift/oci"
+	"airlift/verify"
 )
 
 // Flags that several commands share, and what they mean.
@@ -30,6 +31,8 @@ func newClient(c *cli.Context, mirrors []oci.SourceMirror, notice func(string)) 
 func trustFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "trusted-key", Usage: "believe what the key in `NAME.pub` signed (may be repeated)"},
+		&cli.IntFlag{Name: "require-signatures", Value: 1, Usage: "believe it only if `N` of the trusted keys signed"},
+		&cli.StringSliceFlag{Name: "signature", Usage: "look for signatures in `DIR` too, or in one FILE.sig, beside those on the media (may be repeated)"},
 		&cli.BoolFlag{Name: "allow-unsigned", Usage: "take a bundle that nobody signed"},
 	}
 }
@@ -39,7 +42,23 @@ func trust(c *cli.Context) (bundle.Trust, error) {
 	if err == nil && len(keys) == 0 && !c.Bool("allow-unsigned") {
 		err = usagef("--trusted-key is not given (--allow-unsigned takes a bundle that nobody signed)")
 	}
-	return bundle.Trust{Keys: keys, AllowUnsigned: c.Bool("allow-unsigned")}, err
+	if err != nil {
+		return bundle.Trust{}, err
+	}
+	n := c.Int("require-signatures")
+	if distinct := countKeys(keys); n < 1 || n > max(distinct, 1) {
+		return bundle.Trust{}, usagef("--require-signatures %d: must be 1 to the number of trusted keys, %d", n, distinct)
+	}
+	return bundle.Trust{Keys: keys, Required: n, Signatures: c.StringSlice("signature"), AllowUnsigned: c.Bool("allow-unsigned")}, nil
+}
+
+// countKeys counts distinct keys.
+func countKeys(keys []verify.PublicKey) int {
+	ids := map[string]bool{}
+	for _, k := range keys {
+		ids[k.ID()] = true
+	}
+	return len(ids)
 }
 
 // openBundle opens a bundle with the keys that a command was given.
