@@ -17,9 +17,9 @@ func verifyCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "verify",
 		Usage:     "check a bundle: signatures, inventory, every byte",
-		ArgsUsage: "DIR…",
-		Description: "Reads only, from one directory or one for each medium. Reports all damage: volume, offset\n" +
-			"and length of what is damaged, and the images that need it.",
+		ArgsUsage: "DIR… | -",
+		Description: "Reads only, from one directory or one for each medium, or from stdin. Reports all damage:\n" +
+			"volume, offset and length of what is damaged, and the images that need it.",
 		Flags: slices.Concat(trustFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "quick", Usage: "check signatures, names and sizes only"},
 			&cli.BoolFlag{Name: "sums", Usage: "also hold whole volumes against SHA256SUMS, as sha256sum -c does"},
@@ -33,6 +33,13 @@ func verifyBundle(c *cli.Context) error {
 	asJSON, err := wantsJSON(c)
 	if err != nil {
 		return err
+	}
+	stream, err := isStream(c)
+	if err != nil {
+		return err
+	}
+	if stream {
+		return verifyStream(c, asJSON)
 	}
 	b, err := openBundle(c, c.Args().Slice())
 	if err != nil {
@@ -49,6 +56,34 @@ func verifyBundle(c *cli.Context) error {
 		return verdict(findings)
 	}
 	return printVerified(c, b)
+}
+
+// verifyStream checks what comes through stdin. What is wrong first ends it.
+func verifyStream(c *cli.Context, asJSON bool) error {
+	for _, flag := range []string{"quick", "sums"} {
+		if c.IsSet(flag) {
+			return usagef("--%s makes no sense of a stream: it is read once, and wholly", flag)
+		}
+	}
+	s, err := openStream(c)
+	if err != nil {
+		return err
+	}
+	shown := newProgress(c)
+	err = s.Check(c.Context, shown.event)
+	shown.close()
+	var found bundle.Finding
+	switch {
+	case asJSON && err == nil:
+		return printFindings(c.App.Writer, nil)
+	case asJSON && errors.As(err, &found):
+		return errors.Join(printFindings(c.App.Writer, []bundle.Finding{found}), err)
+	case errors.Is(err, bundle.ErrDamaged):
+		return withHint(err, "send it again; a stream is checked up to what is wrong first")
+	case err != nil:
+		return err
+	}
+	return printVerified(c, s.Bundle)
 }
 
 // verdict says what to do about damage: verify itself is where others send to.
