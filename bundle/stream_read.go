@@ -281,7 +281,7 @@ type tarReader struct {
 	ahead  bool // the header was read, and nothing behind it
 }
 
-func newTarReader(r io.Reader) *tarReader { return &tarReader{r: bufio.NewReaderSize(r, 256<<10)} }
+func newTarReader(r io.Reader) *tarReader { return &tarReader{r: bufio.NewReaderSize(r, 16<<10)} }
 
 // peek gives the name of the next file, "" at the end.
 func (t *tarReader) peek() (string, error) {
