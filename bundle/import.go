@@ -80,6 +80,9 @@ func (i *Importer) Medium(ctx context.Context, b *Bundle) ([]ImageResult, error)
 		return nil, err
 	}
 	defer im.volumes.close()
+	if err := im.readNodes(); err != nil {
+		return nil, err
+	}
 	im.client, im.begun = i.client, i.begun
 	if err := im.reach(ctx); err != nil {
 		return nil, err
@@ -97,6 +100,12 @@ func (b *Bundle) Rehearse(o ImportOptions) ([]ImageResult, error) {
 	}
 	defer im.volumes.close()
 	im.assume(StatePlanned)
+	if len(b.dirs) == 0 { // a stream, which brings all
+		return im.list(), im.verdict(nil)
+	}
+	if err := im.readNodes(); err != nil {
+		return nil, err
+	}
 	for _, volume := range b.Absent() {
 		im.absent[volume] = true
 	}
@@ -162,9 +171,6 @@ func (b *Bundle) prepare(o ImportOptions) (*importing, error) {
 	im := &importing{bundle: b, options: o, images: images, nodes: b.Inventory.Content.nodeByDigest(), results: map[string]ImageResult{}, absent: map[string]bool{}}
 	if im.volumes, err = openVolumes(b.Layout, b.copies()[0]); err != nil {
 		return nil, err
-	}
-	if err := im.readNodes(); err != nil {
-		return nil, errors.Join(err, im.volumes.close())
 	}
 	im.incomplete()
 	return im, nil
@@ -248,11 +254,16 @@ func (im *importing) reach(ctx context.Context) error {
 	return im.client.Ping(ctx, im.options.Placement.pushed(im.images[0].names[0]), true)
 }
 
+// start makes ready what pushing needs.
+func (im *importing) start() {
+	im.push = newPusher(im)
+	im.vital = im.bundle.Inventory.Content.releaseParts()
+}
+
 // run imports every image; releases last, so that their tags come when all
 // their components are there.
 func (im *importing) run(ctx context.Context) ([]ImageResult, error) {
-	im.push = newPusher(im)
-	im.vital = im.bundle.Inventory.Content.releaseParts()
+	im.start()
 	var first, last []placed
 	for _, image := range im.images {
 		if im.vital[image.Digest] == nil {

@@ -25,12 +25,13 @@ type exporting struct {
 	client  *oci.Client
 	options bundle.ExportOptions
 	shown   *progress
+	asker   *asker
 	next    []string // directories to go on in
 	done    []string // media that are complete
 }
 
 func newExporting(c *cli.Context) (*exporting, error) {
-	x := &exporting{c: c, shown: newProgress(c), next: c.StringSlice("continue-on")}
+	x := &exporting{c: c, shown: newProgress(c), asker: newAsker(), next: c.StringSlice("continue-on")}
 	var err error
 	if x.options, err = exportOptions(c); err != nil {
 		return nil, err
@@ -79,15 +80,27 @@ func (x *exporting) media() (*bundle.Inventory, error) {
 		if !errors.As(err, &full) {
 			return inv, err
 		}
+		named := len(x.next) > 0
 		dir, stop := x.nextMedium(full)
 		if stop != nil {
 			return inv, stop
 		}
-		_, err = x.onto(dir, inv)
-		if full.Begun && (err == nil || errors.As(err, new(*bundle.NextMediumError))) {
+		_, failed := x.onto(dir, inv)
+		if !named && isOfMedium(failed) {
+			printError(x.c.App.ErrWriter, failed)
+			continue
+		}
+		if err = failed; full.Begun && (err == nil || errors.As(err, new(*bundle.NextMediumError))) {
 			err = errors.Join(x.seal(full.Dir, inv), err)
 		}
 	}
+}
+
+// isOfMedium says whether an error is about a medium that was not taken, so that
+// another can be asked for.
+func isOfMedium(err error) bool {
+	return !errors.As(err, new(*bundle.NextMediumError)) &&
+		(errors.Is(err, bundle.ErrUsage) || errors.Is(err, bundle.ErrLocked) || errors.Is(err, bundle.ErrNoSpace))
 }
 
 // onto writes what fits onto one medium: of an inventory, or for the first one, of
@@ -137,7 +150,7 @@ func (x *exporting) held(out *bundle.Output, dir string, inv *bundle.Inventory) 
 // write does the work.
 func (x *exporting) write(out *bundle.Output, dir string, inv *bundle.Inventory) error {
 	o := x.options
-	o.Progress, o.More = x.shown.event, len(x.next) > 0
+	o.Progress, o.More = x.shown.event, len(x.next) > 0 || canAsk()
 	err := out.Export(x.c.Context, x.client, inv, o)
 	var full *bundle.NextMediumError
 	complete := err == nil || errors.As(err, &full) && !full.Begun
@@ -173,14 +186,33 @@ func (x *exporting) seal(dir string, inv *bundle.Inventory) error {
 func (x *exporting) nextMedium(full *bundle.NextMediumError) (string, error) {
 	x.options.After = full
 	x.options.Volumes = bundle.VolumeRange{}
-	x.options.Reuse = append(x.options.Reuse, full.Dir)
+	dir, err := x.nextDir(full)
+	x.options.Reuse = x.c.StringSlice("reuse")
+	if _, gone := os.Stat(filepath.Join(full.Dir, bundle.InventoryFile)); gone == nil && dir != full.Dir {
+		x.options.Reuse = append(x.options.Reuse, full.Dir) // it is still there: what it has is not fetched
+	}
+	if dir != "" || err != nil {
+		return dir, err
+	}
+	return "", withHint(full, fmt.Sprintf("%s are still to be written; with %s still there go on with: %s; or keep a copy of %s, take the medium out, and go on with: %s",
+		humanize.Bytes(uint64(full.Bytes)), quote(full.Dir), rerun("--continue-on", "NEXT"), quote(filepath.Join(full.Dir, bundle.InventoryFile)), x.onward(full.Volume)))
+}
+
+// nextDir takes the next directory that was named, or asks for one.
+func (x *exporting) nextDir(full *bundle.NextMediumError) (string, error) {
 	if len(x.next) > 0 {
 		dir := x.next[0]
 		x.next = x.next[1:]
 		return dir, nil
 	}
-	return "", withHint(full, fmt.Sprintf("%s are still to be written; with %s still there go on with: %s; or keep a copy of %s, take the medium out, and go on with: %s",
-		humanize.Bytes(uint64(full.Bytes)), quote(full.Dir), rerun("--continue-on", "NEXT"), quote(filepath.Join(full.Dir, bundle.InventoryFile)), x.onward(full.Volume)))
+	what := full.Error()
+	for {
+		dir, err := x.asker.medium(x.c.Context, what, full.Dir)
+		if !full.Begun || dir != full.Dir {
+			return dir, err
+		}
+		what = full.Dir + " has to stay until the volume that was begun there is copied: another directory is needed"
+	}
 }
 
 // onward is the line that writes the volumes from one on without the media

@@ -16,14 +16,16 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"airlift/bundle"
+	"airlift/oci"
 )
 
 func importCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "import",
 		Usage:     "push a bundle into the local registry, and write what makes a cluster use it",
-		ArgsUsage: "DIR…",
-		Description: "Nothing is connected to before a trusted key's signature fits. An image is tagged when all\n" +
+		ArgsUsage: "DIR… | -",
+		Description: "Takes media in any order, all together or one after the other, or a stream from stdin (-).\n" +
+			"Nothing is connected to before a trusted key's signature fits. An image is tagged when all\n" +
 			"of it is there. Running it again is safe, and brings what is not there yet. Under --manifests\n" +
 			"lie then, for this and earlier imports together: apply/ (mirror sets), patches/ (samples\n" +
 			"operator), install/ (install-config fragment), report.json.",
@@ -44,10 +46,11 @@ func importBundle(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := openBundle(c, c.Args().Slice())
+	from, err := openSource(c)
 	if err != nil {
 		return err
 	}
+	b := from.bundle
 	warnLoopback(p)
 	warnIdle(p, b)
 	if len(b.Unchecked) > 0 {
@@ -66,9 +69,64 @@ func importBundle(c *cli.Context) error {
 		return err
 	}
 	o.Progress = shown.event
-	results, err := b.Import(c.Context, client, o)
+	results, err := from.run(c, client, o, shown)
 	shown.close()
 	return errors.Join(finishImport(c, b, objects, results, err), importHint(err))
+}
+
+// source is where an import takes a bundle from: media, or a stream.
+type source struct {
+	bundle *bundle.Bundle
+	stream *bundle.Stream // nil for media
+}
+
+func openSource(c *cli.Context) (source, error) {
+	stream, err := isStream(c)
+	if err != nil {
+		return source{}, err
+	}
+	if stream {
+		s, err := openStream(c)
+		if err != nil {
+			return source{}, err
+		}
+		return source{s.Bundle, s}, nil
+	}
+	b, err := openBundle(c, c.Args().Slice())
+	return source{b, nil}, err
+}
+
+// run imports. On a terminal it asks for media as long as any is still to come.
+func (s source) run(c *cli.Context, client *oci.Client, o bundle.ImportOptions, shown *progress) ([]bundle.ImageResult, error) {
+	if s.stream != nil {
+		return s.stream.Import(c.Context, client, o)
+	}
+	importer, asker := bundle.NewImporter(client, o), newAsker()
+	results, err := importer.Medium(c.Context, s.bundle)
+	for results != nil && errors.Is(err, bundle.ErrAbsent) {
+		shown.close()
+		next, stop := asker.another(c, s.bundle, onlyAbsent(err))
+		if stop != nil || next == nil {
+			return results, errors.Join(err, stop)
+		}
+		more, failed := importer.Medium(c.Context, next)
+		if more == nil { // nothing was done with this one
+			printError(os.Stderr, failed)
+			continue
+		}
+		results, err = more, failed
+	}
+	return results, err
+}
+
+// onlyAbsent is the line that says which volumes are still to come.
+func onlyAbsent(err error) string {
+	for _, f := range faults(err) {
+		if errors.Is(f.err, bundle.ErrAbsent) {
+			return f.text
+		}
+	}
+	return err.Error()
 }
 
 // finishImport writes the report and, after an import that may be used as it

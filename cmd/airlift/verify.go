@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -45,7 +46,7 @@ func verifyBundle(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	findings, err := check(c, b)
+	findings, err := checkMedia(c, b)
 	if err != nil {
 		return err
 	}
@@ -93,6 +94,35 @@ func verdict(findings []bundle.Finding) error {
 		return withHint(err, "copy what is named again from where it is whole, or make the bundle again")
 	}
 	return err
+}
+
+// checkMedia checks the media that were given, and on a terminal those that are
+// asked for until all have been seen. What is wrong with one is no end.
+func checkMedia(c *cli.Context, b *bundle.Bundle) ([]bundle.Finding, error) {
+	findings, err := check(c, b)
+	absent := map[string]bool{}
+	for _, name := range b.Absent() {
+		absent[name] = true
+	}
+	for asker := newAsker(); err == nil && len(absent) > 0; {
+		next, stop := asker.another(c, b, "still to come: "+strings.Join(slices.Sorted(maps.Keys(absent)), ", "))
+		if stop != nil || next == nil {
+			return findings, stop
+		}
+		var more []bundle.Finding
+		if more, err = check(c, next); err != nil {
+			return findings, err
+		}
+		for _, v := range b.Inventory.Storage.Volumes {
+			if !slices.Contains(next.Absent(), v.Name) {
+				delete(absent, v.Name)
+			}
+		}
+		findings = slices.DeleteFunc(append(findings, more...), func(f bundle.Finding) bool {
+			return f.Element == "volume" && errors.Is(f, bundle.ErrAbsent) && !absent[f.File]
+		})
+	}
+	return findings, err
 }
 
 func check(c *cli.Context, b *bundle.Bundle) ([]bundle.Finding, error) {

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/term"
+
+	"airlift/bundle"
+)
+
+// canAsk says whether somebody can be asked for the next medium.
+func canAsk() bool {
+	return term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stderr.Fd()))
+}
+
+// asker asks for media on a terminal.
+type asker struct {
+	out   io.Writer
+	lines chan string // what was typed; closed at the end
+}
+
+func newAsker() *asker { return &asker{out: os.Stderr} }
+
+// medium asks for the next medium and gives its directory: what was typed, or usual
+// where nothing was, for a stick that was changed at the same place. It is "" if
+// there is nobody to ask, or who was asked wants no more; an error if ctx ends.
+func (a *asker) medium(ctx context.Context, what, usual string) (string, error) {
+	if !canAsk() {
+		return "", nil
+	}
+	if a.lines == nil {
+		a.lines = make(chan string)
+		go readLines(os.Stdin, a.lines) // it ends with the process
+	}
+	fmt.Fprintf(a.out, "airlift: %s\nairlift: put in the next medium and press Enter [%s], or type its directory; q ends here: ", printable(what), printable(usual))
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(a.out)
+		return "", ctx.Err()
+	case line, more := <-a.lines:
+		switch line = strings.TrimSpace(line); {
+		case !more, line == "q":
+			return "", nil
+		case line == "":
+			return usual, nil
+		}
+		return line, nil
+	}
+}
+
+func readLines(r io.Reader, lines chan<- string) {
+	defer close(lines)
+	for s := bufio.NewScanner(r); s.Scan(); {
+		lines <- s.Text()
+	}
+}
+
+// another asks for a further medium of a bundle until one is given that can be
+// opened and is of it; nil if no more are wanted.
+func (a *asker) another(c *cli.Context, of *bundle.Bundle, what string) (*bundle.Bundle, error) {
+	usual := c.Args().First()
+	for {
+		dir, err := a.medium(c.Context, what, usual)
+		if err != nil || dir == "" {
+			return nil, err
+		}
+		usual = dir
+		b, err := openBundle(c, []string{dir})
+		if err == nil && !b.Inventory.Same(of.Inventory) {
+			err = fmt.Errorf("%s holds another bundle", dir)
+		}
+		if err == nil {
+			return b, nil
+		}
+		printError(a.out, err)
+	}
+}
