@@ -27,11 +27,12 @@ func (c *Client) Blob(ctx context.Context, r Reference, d ocispec.Descriptor) (i
 // When the connection breaks or the registry answers that it is busy, the reader
 // goes back to the registry, to be sent to the storage anew, and asks for the
 // rest as a closed range. A registry that does not know ranges is read from the
-// start. Each byte is progress after which the tries count anew; a connection
-// that closed while the caller was not reading counts as none.
+// start. Each byte is progress after which the tries count anew; the loss of a
+// connection that the caller left alone for a second counts as none, once.
 //
-// An answer such as 404 comes from Blob itself. The reader ends with the
-// context; it must be closed.
+// An answer such as 404 comes from BlobRange itself; no bytes of a blob that has
+// some are none without asking. The reader ends with the context; it must be
+// closed. A connection is used again only if its reader was read to io.EOF.
 func (c *Client) BlobRange(ctx context.Context, r Reference, d ocispec.Descriptor, offset, length int64) (io.ReadCloser, error) {
 	if err := checkDigest(d.Digest); err != nil {
 		return nil, fmt.Errorf("open blob: %w", err)
@@ -42,8 +43,9 @@ func (c *Client) BlobRange(ctx context.Context, r Reference, d ocispec.Descripto
 	if offset < 0 || length < 0 || offset > d.Size-length {
 		return nil, fmt.Errorf("open blob %s: it has no %d bytes from byte %d on", d.Digest, length, offset)
 	}
-	b := &blob{ctx: ctx, client: c, from: c.Locate(r), d: d, offset: offset, end: offset + length, attempts: c.attempts(), read: time.Now()}
-	for b.body == nil {
+	from := c.Locate(r)
+	b := &blob{ctx: ctx, client: c, from: from, d: d, offset: offset, end: offset + length, attempts: c.attempts(from.Registry), read: time.Now()}
+	for b.body == nil && (length > 0 || d.Size == 0) {
 		if err := b.open(); err != nil {
 			if err := b.attempts.next(ctx, err); err != nil {
 				return nil, err
@@ -61,22 +63,23 @@ type blob struct {
 	d        ocispec.Descriptor
 	attempts *attempts
 
-	body    io.ReadCloser // nil between two connections
-	skip    int64         // bytes of body that were read before
-	offset  int64         // of the blob's next byte for the caller
-	end     int64         // of the range that was asked for
-	whole   bool          // ranges are of no use here
-	forgave bool          // a connection left alone was lost, and nothing read since
-	read    time.Time     // when the caller last got something
-	err     error         // the end: io.EOF, or what went wrong
+	body   io.ReadCloser // nil between two connections
+	skip   int64         // bytes of body that were read before
+	offset int64         // of the blob's next byte for the caller
+	end    int64         // of the range that was asked for
+	whole  bool          // ranges are of no use here
+	idled  bool          // the caller left the connection at hand alone
+	read   time.Time     // when the caller last got something
+	err    error         // the end: io.EOF, or what went wrong
 }
 
 func (b *blob) Read(p []byte) (int, error) {
 	if len(p) == 0 || b.err != nil {
 		return 0, b.err
 	}
-	idle := time.Since(b.read) >= b.client.idle
-	n, err := b.next(p, idle)
+	// What the kernel holds of a lost connection is still read before its loss is seen.
+	b.idled = b.idled || time.Since(b.read) >= b.client.idle
+	n, err := b.next(p)
 	b.read = time.Now()
 	if err != nil {
 		b.err = err
@@ -86,15 +89,17 @@ func (b *blob) Read(p []byte) (int, error) {
 }
 
 // next reads the next bytes, from the connection at hand or from others.
-func (b *blob) next(p []byte, idle bool) (int, error) {
+func (b *blob) next(p []byte) (int, error) {
 	for {
 		n, err := b.try(p)
 		if n > 0 || err == nil || err == io.EOF {
 			return n, err
 		}
 		b.close()
-		if _, retryable := isRetryable(err); idle && retryable && !b.forgave && b.ctx.Err() == nil {
-			b.forgave = true
+		_, retryable := isRetryable(err)
+		forgiven := b.idled && retryable && b.ctx.Err() == nil
+		b.idled = false // the next connection was not left alone
+		if forgiven {
 			continue
 		}
 		if err := b.attempts.next(b.ctx, err); err != nil {
@@ -124,7 +129,6 @@ func (b *blob) try(p []byte) (int, error) {
 	n, err := b.body.Read(p[:min(int64(len(p)), left)])
 	if b.offset += int64(n); n > 0 {
 		b.attempts.progress()
-		b.forgave = false
 		return n, nil
 	}
 	return 0, cut(err)
@@ -150,7 +154,7 @@ func (b *blob) atEnd() error {
 		n, err := b.body.Read(one[:])
 		switch {
 		case n > 0:
-			return fmt.Errorf("the registry sent more than its %d bytes", b.d.Size)
+			return fmt.Errorf("the registry sent more than was asked for: the bytes up to %d of %d", b.end, b.d.Size)
 		case err != nil:
 			return io.EOF // broken or not, all is there
 		}

@@ -121,7 +121,7 @@ func TestBlobOfWrongSize(t *testing.T) {
 	}{
 		"longer, as it says":  {"10001 bytes of it, not 10000", told(append(data[:10_000:10_000], 1)), nil},
 		"shorter, as it says": {"9999 bytes of it, not 10000", told(data[:9_999]), nil},
-		"longer, untold":      {"more than its 10000 bytes", untold(append(data[:10_000:10_000], 1)), nil},
+		"longer, untold":      {"more than was asked for: the bytes up to 10000 of 10000", untold(append(data[:10_000:10_000], 1)), nil},
 		"shorter, untold":     {"unexpected EOF", untold(data[:9_999]), nil},
 		"total differs": {"10001 bytes of it, not 10000", cutAfter(data, 5_000), func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Range", "bytes 5000-9999/10001")

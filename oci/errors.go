@@ -127,15 +127,19 @@ func loginAnswer(err error, retryAfter time.Duration) *StatusError {
 	return e
 }
 
-// clean makes a registry's words fit for a terminal and a line.
-func clean(s string) string {
-	s = strings.Map(func(r rune) rune {
+// printable makes a text fit for a terminal and a line.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
 	}, strings.ToValidUTF8(s, "?"))
-	s = strings.TrimSpace(s)
+}
+
+// clean makes a registry's words fit for a terminal and a line, and short.
+func clean(s string) string {
+	s = strings.TrimSpace(printable(s))
 	if len(s) > maxMessage {
 		return strings.ToValidUTF8(s[:maxMessage-len("…")], "") + "…"
 	}

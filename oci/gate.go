@@ -37,6 +37,7 @@ func newGate(insecure map[string]bool, roots *x509.CertPool, idle int) http.Roun
 
 func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
 	n := noteOf(r.Context())
+	n.asks(r.URL.Host)
 	insecure := isInsecure(g.insecure, r.URL)
 	if r.URL.Scheme == "http" && !insecure {
 		if r.Body != nil {
@@ -85,15 +86,16 @@ func isInsecure(insecure map[string]bool, u *url.URL) bool {
 // at once.
 type note struct {
 	mu         sync.Mutex
-	err        error // the last failure to speak HTTPS, in full
-	transient  bool  // there was a failure that may go by itself
+	host       string // that was asked last
+	err        error  // the last failure to speak HTTPS, in full
+	transient  bool   // there was a failure that may go by itself
 	retryAfter time.Duration
 }
 
 type noteKey struct{}
 
-func withNote(ctx context.Context) (context.Context, *note) {
-	n := &note{}
+func withNote(ctx context.Context, host string) (context.Context, *note) {
+	n := &note{host: host}
 	return context.WithValue(ctx, noteKey{}, n), n
 }
 
@@ -110,6 +112,19 @@ func noteOf(ctx context.Context) *note {
 func (g *gate) isTransient(host string, err error) bool {
 	_, met := g.met.Load(host)
 	return isTransient(err) && (met || !errors.Is(err, syscall.ECONNREFUSED))
+}
+
+// asks notes whom a request goes to.
+func (n *note) asks(host string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.host = host
+}
+
+func (n *note) asked() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.host
 }
 
 func (n *note) failed(r *http.Request, err error, transient bool) {

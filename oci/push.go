@@ -87,26 +87,13 @@ func (c *Client) Mount(ctx context.Context, r Reference, d digest.Digest, from s
 		return false, err
 	}
 	if resp.StatusCode == http.StatusAccepted {
-		c.cancel(ctx, q, resp)
+		u := &Upload{client: c, to: r}
+		if u.move(resp) == nil {
+			u.Cancel(ctx)
+		}
 		return false, nil
 	}
 	return true, nil
-}
-
-// cancel gives up an upload that the registry has begun. It tries once: a
-// registry throws away by itself what is never finished.
-func (c *Client) cancel(ctx context.Context, q request, begun *http.Response) {
-	if at, err := begun.Location(); err == nil {
-		c.cancelAt(ctx, q, at)
-	}
-}
-
-func (c *Client) cancelAt(ctx context.Context, q request, at *url.URL) {
-	q.method, q.url, q.body = http.MethodDelete, at, nil
-	q.want = []int{http.StatusNoContent, http.StatusOK, http.StatusAccepted}
-	if resp, err := c.send(ctx, q); err == nil {
-		drain(resp)
-	}
 }
 
 // PutNode pushes a manifest or index byte for byte: under r's tag if it has one,
@@ -120,7 +107,7 @@ func (c *Client) PutNode(ctx context.Context, r Reference, mediaType string, raw
 	if name == "" {
 		name = string(sum)
 	}
-	resp, err := retry(ctx, c, func() (*http.Response, error) {
+	resp, err := retry(ctx, c, r.Registry, func() (*http.Response, error) {
 		q := ask(http.MethodPut, r, push, "/manifests/"+name, http.StatusCreated, http.StatusOK, http.StatusAccepted)
 		q.header.Set("Content-Type", mediaType)
 		q.body, q.size = bytes.NewReader(raw), int64(len(raw))

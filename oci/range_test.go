@@ -139,7 +139,7 @@ func TestNotices(t *testing.T) {
 		t.Fatal(err)
 	}
 	first, second := <-told, <-told
-	if want := "nothing has come from " + s.host + " for 50ms, still waiting"; first != want {
+	if want := "no data from " + s.host + " for 50ms"; first != want {
 		t.Errorf("told %q, want %q", first, want)
 	}
 	if !strings.Contains(second, "429 Too Many Requests; trying again in ") {

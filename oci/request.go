@@ -55,8 +55,8 @@ func (c *Client) send(ctx context.Context, q request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	try, n := withNote(ctx)
-	w := c.watch(try, q.url.Host, orElse(q.limit, c.stall))
+	try, n := withNote(ctx, q.url.Host)
+	w := c.watch(try, orElse(q.limit, c.stall))
 	resp, err := c.exchange(w, client, q)
 	if err != nil {
 		_, transient, wait := n.read()
@@ -78,7 +78,7 @@ func (c *Client) send(ctx context.Context, q request) (*http.Response, error) {
 
 func (c *Client) exchange(w *watchdog, client *http.Client, q request) (*http.Response, error) {
 	body := q.body
-	if u, ok := body.(*upload); ok {
+	if u, ok := body.(*uploadBody); ok {
 		u.watch = w
 	}
 	r, err := http.NewRequestWithContext(w.ctx, q.method, q.url.String(), body)
@@ -120,7 +120,7 @@ func requestError(method string, u *url.URL, err error) error {
 
 // do sends a request without an own body, trying again, and drains the answer.
 func (c *Client) do(ctx context.Context, q request) (*http.Response, error) {
-	return retry(ctx, c, func() (*http.Response, error) {
+	return retry(ctx, c, q.url.Host, func() (*http.Response, error) {
 		resp, err := c.send(ctx, q)
 		if err == nil {
 			drain(resp)
@@ -138,7 +138,7 @@ func drain(resp *http.Response) {
 // fetch sends a request, trying again, and reads a body of at most limit bytes.
 func (c *Client) fetch(ctx context.Context, q request, limit int64) (*http.Response, []byte, error) {
 	var body []byte
-	resp, err := retry(ctx, c, func() (*http.Response, error) {
+	resp, err := retry(ctx, c, q.url.Host, func() (*http.Response, error) {
 		resp, err := c.send(ctx, q)
 		if err != nil {
 			return nil, err

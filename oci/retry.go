@@ -40,19 +40,20 @@ func ended(ctx context.Context) error {
 
 // attempts counts the tries of one thing and waits between them.
 type attempts struct {
+	host   string // that is asked for it
 	limit  int
 	failed int
 	waits  *backoff.ExponentialBackOff
 	told   *notices
 }
 
-func (c *Client) attempts() *attempts {
+func (c *Client) attempts(host string) *attempts {
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval = c.backoff
 	waits.Multiplier = 2
 	waits.MaxInterval = max(30*time.Second, c.backoff)
 	waits.Reset()
-	return &attempts{limit: c.tries, waits: waits, told: &c.notices}
+	return &attempts{host: host, limit: c.tries, waits: waits, told: &c.notices}
 }
 
 // progress forgets the tries so far.
@@ -77,7 +78,7 @@ func (a *attempts) next(ctx context.Context, err error) error {
 		return &gaveUpError{err, a.failed}
 	}
 	wait := max(a.waits.NextBackOff(), asked)
-	a.told.again(err, wait)
+	a.told.again(a.host, err, wait, asked > 0)
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
@@ -117,8 +118,8 @@ func isRetryableStatus(status int) bool {
 
 // retry does something until it succeeds, or fails in a way that trying again
 // cannot mend, or too often.
-func retry[T any](ctx context.Context, c *Client, do func() (T, error)) (T, error) {
-	for a := c.attempts(); ; {
+func retry[T any](ctx context.Context, c *Client, host string, do func() (T, error)) (T, error) {
+	for a := c.attempts(host); ; {
 		got, err := do()
 		if err == nil {
 			return got, nil

@@ -72,7 +72,7 @@ func (c *Client) login(ctx context.Context, key sessionKey) (*http.Client, error
 	if key.from != "" {
 		scopes = append(scopes, registry.Repo(key.from).Scope(string(pull)))
 	}
-	t, err := retry(ctx, c, func() (http.RoundTripper, error) {
+	t, err := retry(ctx, c, key.registry, func() (http.RoundTripper, error) {
 		return c.handshake(ctx, registry, func(ctx context.Context) (http.RoundTripper, error) {
 			return transport.NewWithContext(ctx, registry, auth, c.base, scopes)
 		})
@@ -101,8 +101,8 @@ func (c *Client) isInsecure(host string) bool {
 
 // handshake does one try of a login and words its failure.
 func (c *Client) handshake(ctx context.Context, registry name.Registry, do func(context.Context) (http.RoundTripper, error)) (http.RoundTripper, error) {
-	try, n := withNote(ctx)
-	w := c.watch(try, registry.RegistryStr(), c.stall)
+	try, n := withNote(ctx, registry.RegistryStr())
+	w := c.watch(try, c.stall)
 	defer w.end()
 	t, err := do(w.ctx)
 	if err == nil {

@@ -6,14 +6,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"sync"
-	"time"
+	"net/url"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
-
-// uploadChunk is how many bytes of an upload are held back, at least one.
-const uploadChunk = 64 << 10
 
 // PutBlob uploads a blob in one piece to the repository of r. open gives its
 // bytes from the start; it is called for each try.
@@ -23,43 +19,32 @@ const uploadChunk = 64 << 10
 // ever seeing the whole blob. Its error ends the upload at once and is what
 // PutBlob returns, as is a blob that is longer or shorter than d.Size.
 func (c *Client) PutBlob(ctx context.Context, r Reference, d ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
-	if err := checkDigest(d.Digest); err != nil {
-		return fmt.Errorf("push blob: %w", err)
-	}
-	_, err := retry(ctx, c, func() (struct{}, error) {
+	_, err := retry(ctx, c, r.Registry, func() (struct{}, error) {
 		return struct{}{}, c.putBlob(ctx, r, d, open)
 	})
 	return err
 }
 
-// PutBlobOnce is PutBlob for bytes that can be read only once: one try.
+// PutBlobOnce is PutBlob for bytes that can be read only once. To begin the
+// upload is tried as often as anything, since nothing was read yet; to send the
+// bytes is tried once. contents is not read any more when it returns.
 func (c *Client) PutBlobOnce(ctx context.Context, r Reference, d ocispec.Descriptor, contents io.Reader) error {
-	if err := checkDigest(d.Digest); err != nil {
-		return fmt.Errorf("push blob: %w", err)
-	}
 	return c.putBlob(ctx, r, d, func() (io.ReadCloser, error) { return io.NopCloser(contents), nil })
 }
 
 func (c *Client) putBlob(ctx context.Context, r Reference, d ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
-	begin := ask(http.MethodPost, r, push, "/blobs/uploads/", http.StatusAccepted)
-	begun, err := c.send(ctx, begin)
+	u, err := c.BeginUpload(ctx, r, d)
 	if err != nil {
 		return err
 	}
-	drain(begun)
-	put := begin
-	if put.url, err = begun.Location(); err != nil {
-		return fmt.Errorf("push blob %s: the registry names no place for it", d.Digest)
+	source, err := open()
+	if err != nil {
+		u.Cancel(ctx)
+		return err
 	}
-	query := put.url.Query()
-	query.Set("digest", string(d.Digest))
-	put.url.RawQuery = query.Encode()
-	put.method, put.want = http.MethodPut, []int{http.StatusCreated, http.StatusNoContent, http.StatusOK}
-	put.aside = true
-	put.header = http.Header{"Content-Type": {"application/octet-stream"}}
-	err = c.transfer(ctx, put, d, open)
+	_, err = u.transfer(ctx, u.last(), source, d.Size)
 	if failure := (*sourceError)(nil); errors.As(err, &failure) {
-		c.cancel(ctx, begin, begun)
+		u.Cancel(ctx)
 		return failure.error
 	}
 	if isCode(err, "BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID") {
@@ -68,160 +53,147 @@ func (c *Client) putBlob(ctx context.Context, r Reference, d ocispec.Descriptor,
 	return err
 }
 
-// transfer sends the bytes.
-func (c *Client) transfer(ctx context.Context, q request, d ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
-	source, err := open()
+// Upload is a blob on its way to a registry in parts. Between them any time may
+// pass that the registry allows; distribution keeps an upload for a week.
+type Upload struct {
+	client *Client
+	to     Reference
+	blob   ocispec.Descriptor
+	at     *url.URL // where the next request goes
+	done   int64    // bytes that the registry has
+}
+
+// BeginUpload begins to upload a blob to the repository of r. Either Commit or
+// Cancel ends it.
+func (c *Client) BeginUpload(ctx context.Context, r Reference, d ocispec.Descriptor) (*Upload, error) {
+	if err := checkDigest(d.Digest); err != nil {
+		return nil, fmt.Errorf("push blob: %w", err)
+	}
+	resp, err := c.do(ctx, ask(http.MethodPost, r, push, "/blobs/uploads/", http.StatusAccepted))
 	if err != nil {
-		return &sourceError{err}
+		return nil, err
 	}
-	body := &upload{source: source, left: d.Size, commit: c.commit}
-	defer body.Close()
-	if d.Size == 0 {
-		if _, err := body.Read(make([]byte, 1)); err != io.EOF {
-			return err
-		}
-		q.body, q.limit = http.NoBody, c.commit
-	} else {
-		q.body, q.size = body, d.Size
+	u := &Upload{client: c, to: r, blob: d}
+	if err := u.move(resp); err != nil {
+		return nil, err
 	}
-	resp, err := c.send(ctx, q)
-	if failure := body.end(); failure != nil {
-		if err == nil {
-			drain(resp)
-		}
-		return failure
+	return u, nil
+}
+
+// Append sends the next size bytes, which are all that part has. It tries once,
+// since part can be read only once; after an error the upload can only be given
+// up. As in PutBlob, an error of part is what it returns, and keeps its last
+// bytes from being sent. part is not read any more when it returns.
+func (u *Upload) Append(ctx context.Context, part io.Reader, size int64) error {
+	if size < 0 || size > u.blob.Size-u.done {
+		return fmt.Errorf("push blob %s: %d bytes do not follow the first %d of %d", u.blob.Digest, size, u.done, u.blob.Size)
+	}
+	if size == 0 {
+		return nil
+	}
+	if err := u.wake(ctx); err != nil {
+		return err
+	}
+	q := u.request(http.MethodPatch, u.at, http.StatusAccepted, http.StatusNoContent, http.StatusCreated)
+	q.header.Set("Content-Range", fmt.Sprintf("%d-%d", u.done, u.done+size-1))
+	resp, err := u.transfer(ctx, q, io.NopCloser(part), size)
+	if failure := (*sourceError)(nil); errors.As(err, &failure) {
+		return failure.error
 	}
 	if err != nil {
 		return err
 	}
-	drain(resp)
-	if !body.sentAll() {
-		return fmt.Errorf("push blob %s: %s answered before it had everything", d.Digest, resp.Request.URL.Host)
+	u.done += size
+	return u.move(resp)
+}
+
+// wake asks something that can be asked again. After a pause the login may have
+// run out, and the connection may be dead without anybody knowing: both would
+// cost the one try that a part has.
+func (u *Upload) wake(ctx context.Context) error {
+	if u.done == 0 {
+		return nil // it was just begun
 	}
+	_, err := u.client.HasBlob(ctx, u.to, u.blob.Digest)
+	return err
+}
+
+// Commit says that all of the blob was sent. The registry keeps it under its
+// digest, if the bytes have that.
+func (u *Upload) Commit(ctx context.Context) error {
+	if u.done != u.blob.Size {
+		return fmt.Errorf("push blob %s: only %d of %d bytes were sent", u.blob.Digest, u.done, u.blob.Size)
+	}
+	q := u.last()
+	q.limit, q.body = u.client.commit, http.NoBody
+	_, err := u.client.do(ctx, q)
+	if isRefusal(err) {
+		// The answer to an earlier try may have been lost: the upload is no more then.
+		if has, asked := u.client.HasBlob(ctx, u.to, u.blob.Digest); has && asked == nil {
+			return nil
+		}
+	}
+	return err
+}
+
+// Cancel gives the upload up. It tries once: a registry throws away by itself
+// what is never finished.
+func (u *Upload) Cancel(ctx context.Context) {
+	q := u.request(http.MethodDelete, u.at, http.StatusNoContent, http.StatusOK, http.StatusAccepted)
+	q.header.Del("Content-Type")
+	if resp, err := u.client.send(ctx, q); err == nil {
+		drain(resp)
+	}
+}
+
+// request starts a request about the upload.
+func (u *Upload) request(method string, at *url.URL, want ...int) request {
+	q := ask(method, u.to, push, "", want...)
+	q.url, q.aside = at, true
+	q.header.Set("Content-Type", "application/octet-stream")
+	return q
+}
+
+// last starts the request that ends the upload well.
+func (u *Upload) last() request {
+	at := *u.at
+	query := at.Query()
+	query.Set("digest", string(u.blob.Digest))
+	at.RawQuery = query.Encode()
+	return u.request(http.MethodPut, &at, http.StatusCreated, http.StatusNoContent, http.StatusOK)
+}
+
+// transfer sends a request whose body are all size bytes of the source, which it
+// closes.
+func (u *Upload) transfer(ctx context.Context, q request, source io.ReadCloser, size int64) (*http.Response, error) {
+	body := &uploadBody{source: source, left: size, commit: u.client.commit}
+	defer body.Close()
+	q.body, q.size = body, size
+	if size == 0 {
+		if _, err := body.Read(make([]byte, 1)); err != io.EOF {
+			return nil, err
+		}
+		q.body, q.limit = http.NoBody, u.client.commit
+	}
+	resp, err := u.client.send(ctx, q)
+	if err == nil {
+		drain(resp)
+	}
+	if failure := body.end(); failure != nil {
+		return nil, failure
+	}
+	if err == nil && !body.sentAll() {
+		err = fmt.Errorf("push blob %s: %s answered before it had everything", u.blob.Digest, resp.Request.URL.Host)
+	}
+	return resp, err
+}
+
+// move takes the place that an answer names for the next request.
+func (u *Upload) move(resp *http.Response) error {
+	at, err := resp.Location()
+	if err != nil {
+		return fmt.Errorf("push blob %s: the registry names no place for it", u.blob.Digest)
+	}
+	u.at = at
 	return nil
-}
-
-// sourceError is an error of what is uploaded, not of the network.
-type sourceError struct{ error }
-
-func (e *sourceError) Unwrap() error { return e.error }
-
-var errUploadEnded = errors.New("the upload has ended")
-
-// upload is the body of an upload. It always knows what follows the bytes that
-// it gives: they are the last ones only if the source has ended well.
-type upload struct {
-	commit time.Duration
-	watch  *watchdog
-
-	mu     sync.Mutex // net/http may read on when it has answered
-	source io.ReadCloser
-	ready  []byte // may be given
-	held   []byte // may be given once more was read, or the end
-	left   int64  // bytes to come from the source
-	ended  bool   // the source gave io.EOF in its place
-	failed error  // the source's own, or what is wrong with its length
-	closed bool
-}
-
-func (u *upload) Read(p []byte) (int, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.pause()
-	defer u.resume()
-	for len(u.ready) == 0 {
-		switch {
-		case u.closed:
-			return 0, errUploadEnded
-		case u.failed != nil:
-			return 0, u.failed
-		case u.ended:
-			return 0, io.EOF
-		}
-		u.advance()
-	}
-	n := copy(p, u.ready)
-	u.ready = u.ready[n:]
-	return n, nil
-}
-
-// advance reads the next chunk, or the end, and lets the chunk before it go.
-func (u *upload) advance() {
-	chunk := make([]byte, uploadChunk)
-	n, err := fill(u.source, chunk)
-	u.left -= int64(n)
-	switch {
-	case err != nil && err != io.EOF:
-		u.failed = &sourceError{err}
-	case u.left < 0:
-		u.failed = &sourceError{errors.New("read blob to push: it is longer than its descriptor says")}
-	case err == io.EOF && u.left > 0:
-		u.failed = &sourceError{fmt.Errorf("read blob to push: it ends %d bytes early", u.left)}
-	case err == io.EOF:
-		u.ready, u.held, u.ended = append(u.held, chunk[:n]...), nil, true
-	default:
-		u.ready, u.held = u.held, chunk
-	}
-}
-
-// fill reads until the chunk is full or the source ends or fails. Unlike
-// io.ReadFull it hands on every error as it is.
-func fill(r io.Reader, chunk []byte) (n int, err error) {
-	for empty := 0; n < len(chunk) && err == nil; {
-		var got int
-		got, err = r.Read(chunk[n:])
-		n += got
-		if empty++; got > 0 {
-			empty = 0
-		}
-		if empty > 100 {
-			err = io.ErrNoProgress
-		}
-	}
-	return n, err
-}
-
-// pause stops the watchdog: it is us who are read from.
-func (u *upload) pause() {
-	if u.watch != nil {
-		u.watch.stop()
-	}
-}
-
-// resume lets the watchdog wait for the network to take what it was given; or,
-// after the last of it, for the registry to store it.
-func (u *upload) resume() {
-	switch {
-	case u.watch == nil || u.closed:
-	case u.ended && len(u.ready) == 0:
-		u.watch.start(u.commit)
-	default:
-		u.watch.start(u.watch.limit)
-	}
-}
-
-// Close ends the reading of the source.
-func (u *upload) Close() error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.closed {
-		return nil
-	}
-	u.closed = true
-	return u.source.Close()
-}
-
-// end closes the upload and gives the failure of its source, if there was one.
-func (u *upload) end() error {
-	u.Close()
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.failed
-}
-
-// sentAll says whether everything was given to the network.
-func (u *upload) sentAll() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.ended && len(u.ready) == 0
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,29 +18,31 @@ type watchdog struct {
 	ctx    context.Context
 	parent context.Context
 	cancel context.CancelCauseFunc
-	limit  time.Duration
+	limit  time.Duration // unless start says another
+	now    atomic.Int64  // the limit that runs
 	timer  *time.Timer
-	notice *time.Timer
-	after  time.Duration // until notice
+	notice *waiting
 }
 
-// watch begins to wait for a host.
-func (c *Client) watch(parent context.Context, host string, limit time.Duration) *watchdog {
-	w := &watchdog{parent: parent, limit: limit, after: c.notices.limit}
+// watch begins to wait for the answer to a try, which parent has the note of.
+func (c *Client) watch(parent context.Context, limit time.Duration) *watchdog {
+	w := &watchdog{parent: parent, limit: limit, notice: c.notices.waiting(noteOf(parent))}
 	w.ctx, w.cancel = context.WithCancelCause(parent)
-	w.timer = time.AfterFunc(limit, func() { w.cancel(fmt.Errorf("%w for %s", errStalled, w.limit)) })
-	w.notice = time.AfterFunc(w.after, func() { c.notices.stalled(host) })
+	w.now.Store(int64(limit))
+	w.timer = time.AfterFunc(limit, func() { w.cancel(fmt.Errorf("%w for %s", errStalled, time.Duration(w.now.Load()))) })
 	return w
 }
 
 func (w *watchdog) stop() {
 	w.timer.Stop()
-	w.notice.Stop()
+	w.notice.stop()
 }
 
-func (w *watchdog) start(limit time.Duration) {
+// start waits again, for what the constants of notices say.
+func (w *watchdog) start(limit time.Duration, what string) {
+	w.now.Store(int64(limit))
 	w.timer.Reset(limit)
-	w.notice.Reset(w.after)
+	w.notice.start(what)
 }
 
 // end ends the try.
@@ -74,7 +77,7 @@ type watchedBody struct {
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
-	b.watch.start(b.watch.limit)
+	b.watch.start(b.watch.limit, waitData)
 	n, err := b.ReadCloser.Read(p)
 	b.watch.stop()
 	if err != nil && err != io.EOF {
