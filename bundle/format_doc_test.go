@@ -49,7 +49,7 @@ func TestFormatDocConstants(t *testing.T) {
 	for name, value := range map[string]int64{
 		"MaxVolumes": MaxVolumes, "MaxInventorySize": MaxInventorySize, "MaxImages": MaxImages, "MaxNodes": MaxNodes,
 		"MaxBlobs": MaxBlobs, "MaxBlobSize": MaxBlobSize, "MaxArchiveSize": MaxArchiveSize, "maxSumsSize": maxSumsSize,
-		"block": block, "endSize": endSize, "maxOctalSize": maxOctalSize, "oci.MaxNodeSize": oci.MaxNodeSize,
+		"maxReadmeSize": maxReadmeSize, "maxStreamSignatures": maxStreamSignatures, "maxStreamEnd": maxStreamEnd, "block": block, "endSize": endSize, "maxOctalSize": maxOctalSize, "oci.MaxNodeSize": oci.MaxNodeSize,
 		"verify.MaxSignatureSize": verify.MaxSignatureSize, "verify.IDLength": verify.IDLength,
 	} {
 		if row := fmt.Sprintf("\n| `%s` | %d |", name, value); !strings.Contains(doc, row) {
