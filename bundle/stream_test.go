@@ -18,9 +18,8 @@ import (
 	"airlift/verify"
 )
 
-// tinyStream is a bundle as a stream, cut into volumes of volumeSize, with the key
-// that signed it.
-func tinyStream(t *testing.T, volumeSize int64, key *ecdsa.PrivateKey) []byte {
+// tiny is an image without layers, and who fetches it.
+func tiny(t *testing.T) (*oci.Client, *Inventory) {
 	t.Helper()
 	r := ocitest.StartRegistry(t)
 	b := r.Builder()
@@ -42,7 +41,19 @@ func tinyStream(t *testing.T, volumeSize int64, key *ecdsa.PrivateKey) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inv, err := NewInventory(*content, volumeSize, "airlift test", 1)
+	inv, err := NewInventory(*content, 0, "airlift test", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, inv
+}
+
+// tinyStream is a bundle as a stream, cut into volumes of volumeSize, with the key
+// that signed it.
+func tinyStream(t *testing.T, volumeSize int64, key *ecdsa.PrivateKey) []byte {
+	t.Helper()
+	c, inv := tiny(t)
+	inv, err := inv.Again(volumeSize, "airlift test", 1)
 	if err != nil {
 		t.Fatal(err)
 	}
