@@ -67,13 +67,14 @@ type record struct {
 	At    place      `json:"at"`             // as far as the medium is good
 	Start place      `json:"start"`          // of the file of the archive that At lies in
 	Blob  []byte     `json:"blob,omitempty"` // state of the hash of its contents up to At; absent between two files
-	Known int        `json:"known"`          // complete volumes on this medium, with those of earlier lines
-	Sums  []knownSum `json:"sums,omitempty"` // of those that earlier lines did not have
+	Sums  []knownSum `json:"sums,omitempty"` // of complete volumes that earlier lines did not have
 }
 
-// place is an offset in the archive, and the state of the hash of its volume there.
+// place is an offset in the archive, the number of volumes on this medium that are
+// complete there, and the state of the hash of the volume that it lies in.
 type place struct {
 	Offset int64  `json:"offset"`
+	Known  int    `json:"known"`
 	Sum    []byte `json:"sum,omitempty"`
 }
 
@@ -96,7 +97,7 @@ func (c *checkpoint) due(at position) bool {
 
 // append writes a line and makes it durable.
 func (c *checkpoint) append(s state) error {
-	r := record{From: s.from, Known: len(s.at.sums)}
+	r := record{From: s.from}
 	var err error
 	if r.At, err = newPlace(s.at); err != nil {
 		return err
@@ -130,7 +131,7 @@ func (c *checkpoint) close() error {
 	if c.file == nil {
 		return nil
 	}
-	return c.file.Close()
+	return storageError(c.file.Close())
 }
 
 // done notes that everything up to a position is recorded.
@@ -150,10 +151,10 @@ func (c *checkpoint) code(data []byte) string {
 
 func newPlace(p position) (place, error) {
 	if p.sum == nil {
-		return place{Offset: p.offset}, nil
+		return place{Offset: p.offset, Known: len(p.sums)}, nil
 	}
 	sum, err := hashState(p.sum)
-	return place{p.offset, sum}, err
+	return place{p.offset, len(p.sums), sum}, err
 }
 
 func hashState(h hash.Hash) ([]byte, error) { return h.(encoding.BinaryMarshaler).MarshalBinary() }
@@ -213,8 +214,8 @@ func (c *checkpoint) parse(line []byte, sums []verify.Sum) *state {
 
 // state takes the sums of the lines before, as far as they still hold.
 func (r record) state(sums []verify.Sum) (*state, error) {
-	before := r.Known - len(r.Sums)
-	if before < 0 || before > len(sums) {
+	before := r.At.Known - len(r.Sums)
+	if before < 0 || before > len(sums) || r.Start.Known < 0 || r.Start.Known > r.At.Known {
 		return nil, errors.New("a line before is lost")
 	}
 	s := &state{from: r.From, at: position{offset: r.At.Offset}, start: position{offset: r.Start.Offset}}
@@ -226,6 +227,7 @@ func (r record) state(sums []verify.Sum) (*state, error) {
 		}
 		s.at.sums = append(s.at.sums, verify.Sum{Name: known.Name, SHA256: [sha256.Size]byte(sum)})
 	}
+	s.start.sums = s.at.sums[:r.Start.Known:r.Start.Known]
 	var err error
 	if s.at.sum, err = hashFrom(r.At.Sum); err != nil {
 		return nil, err

@@ -118,7 +118,7 @@ func (m medium) syncDir() error { return storageError(m.on.syncDir(m.dir)) }
 func (m medium) remove(names ...string) error {
 	for _, name := range names {
 		if err := m.on.remove(m.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+			return storageError(err)
 		}
 	}
 	return m.syncDir()

@@ -66,6 +66,9 @@ func (x *export) seal(files *volumeFiles, volumes []verify.Sum) error {
 	if err := files.removeFrom(files.part.to, true); err != nil { // one that was begun, and does not fit
 		return err
 	}
+	if !files.complete(volumes) {
+		return fmt.Errorf("seal %s: the sums of its volumes are not known", files.dir)
+	}
 	if err := x.writeSums(files.medium, volumes); err != nil {
 		return err
 	}

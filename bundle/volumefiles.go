@@ -110,6 +110,11 @@ func (f *volumeFiles) holds(s *state) bool {
 	return slices.EqualFunc(complete, s.at.sums, func(name string, sum verify.Sum) bool { return name == sum.Name })
 }
 
+// complete says whether sums are those of all volumes of the part.
+func (f *volumeFiles) complete(sums []verify.Sum) bool {
+	return slices.EqualFunc(f.part.volumes(), sums, func(v int, sum verify.Sum) bool { return f.name(v) == sum.Name })
+}
+
 // slowMedium is how long a medium may take for one operation before that is said.
 const slowMedium = 10 * time.Second
 
