@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/oci/ocitest"
@@ -29,16 +30,16 @@ import (
 const segments = 12 * 4 << 20
 
 // vast is a registry with an image of one layer of so many bytes, team/vast:v1.
-func vast(t *testing.T, size int64) *ocitest.Vast {
+func vast(t *testing.T, size int64) (v *ocitest.Vast, layer digest.Digest) {
 	t.Helper()
-	v := ocitest.NewVast()
+	v = ocitest.NewVast()
 	host := served(t, listen(t), &http.Server{Handler: v})
-	b := ocitest.NewBuilder(host)
-	b.Image("team/vast", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{v.Layer(t.Name(), size)}})
+	b, d := ocitest.NewBuilder(host), v.Layer(t.Name(), size)
+	b.Image("team/vast", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{d}})
 	if b.Err() != nil {
 		t.Fatal(b.Err())
 	}
-	return v
+	return v, d.Digest
 }
 
 func listen(t *testing.T) net.Listener {
@@ -111,7 +112,8 @@ func TestFetchedAgain(t *testing.T) {
 	t.Parallel()
 	const size, checkpoint = 256 << 20, 16 << 20
 	var killed atomic.Bool
-	host := served(t, listen(t), &http.Server{Handler: vast(t, size)})
+	v, _ := vast(t, size)
+	host := served(t, listen(t), &http.Server{Handler: v})
 	proxy := ocitest.Misbehave(t, host, func(r *http.Request) *ocitest.Fault {
 		if start, _ := rangeOf(r); start > size*97/100 && !killed.Load() {
 			return &ocitest.Fault{Delay: time.Hour} // the rest comes when it was killed
@@ -137,7 +139,8 @@ func TestCorruptedThenKilled(t *testing.T) {
 	t.Parallel()
 	const size, wrong = 256 << 20, 100<<20 + 5
 	var killed atomic.Bool
-	host := served(t, listen(t), &http.Server{Handler: vast(t, size)})
+	v, _ := vast(t, size)
+	host := served(t, listen(t), &http.Server{Handler: v})
 	proxy := ocitest.Misbehave(t, host, func(r *http.Request) *ocitest.Fault {
 		start, end := rangeOf(r)
 		switch {
@@ -187,7 +190,8 @@ func TestResetConnections(t *testing.T) {
 	if soak {
 		source.pace = 40 << 20
 	}
-	host := served(t, source, &http.Server{Handler: vast(t, size)})
+	v, _ := vast(t, size)
+	host := served(t, source, &http.Server{Handler: v})
 	dir := filepath.Join(room(t, uint64(2*size)), "medium")
 	args, kills := exportFrom(host, unsigned, dir, vastImage, "--checkpoint", "16MiB"), int64(0)
 	for soak && killedAfter(t, args, 5*time.Second) {
@@ -230,7 +234,8 @@ func TestSlowWriter(t *testing.T) {
 	// A segment takes 0.7 s to write: longer than the server waits.
 	size, pace, patience := atLength[int64](96<<20, 256<<20), atLength[int64](6_000_000, 5_000_000), atLength(500*time.Millisecond, 5*time.Second)
 	source := &thinLine{Listener: listen(t), patience: patience}
-	host := served(t, source, &http.Server{Handler: vast(t, size), IdleTimeout: patience})
+	v, _ := vast(t, size)
+	host := served(t, source, &http.Server{Handler: v, IdleTimeout: patience})
 	p := airliftFor(t, 10*time.Minute, exportFrom(host, unsigned, "-", vastImage)...)
 	p.Args = slices.DeleteFunc(p.Args, func(arg string) bool { return arg == "--quiet" }) // all that it has to say
 	p.Stdout = nil
