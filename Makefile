@@ -1,7 +1,7 @@
 # make demo and make test do everything on a fresh machine that has Go.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo parts format vet unit conformance clean go
+.PHONY: help build test demo parts format vet unit conformance soak clean go
 
 export CGO_ENABLED ?= 0
 
@@ -38,6 +38,9 @@ unit: go ## the tests of the packages
 # Without cgo: the old and the new home of one library are both linked.
 conformance: go ## what OpenShift's own code makes of what airlift writes
 	cd testdata/conformance && CGO_ENABLED=0 go test ./...
+
+soak: go parts ## the tests of survival at length, for hours; docs/reliability.md says what came of it
+	AIRLIFT_SOAK=1 go test -count=1 -timeout 12h -v ./bundle ./cmd/airlift
 
 clean: ## remove what was built
 	rm -rf bin

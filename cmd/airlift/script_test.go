@@ -17,6 +17,7 @@ func TestMain(m *testing.M) {
 		"airlift":  main,
 		"exits":    exits,
 		"stubborn": stubborn,
+		"weighed":  weighed,
 	})
 }
 
