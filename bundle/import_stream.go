@@ -15,191 +15,267 @@ import (
 	"airlift/oci"
 )
 
-// smallBlob is the largest blob, in bytes, of a stream that is held in memory: its
-// upload can be tried again, and runs while the stream goes on. Larger ones are
-// uploaded while they are read, once.
-const smallBlob = 4 << 20
+// What an import of a stream holds in memory at most: so many blobs, each of so
+// many bytes. Larger ones go to the registry while they are read.
+const (
+	heldBlobs = 8
+	heldSize  = 4 << 20
+)
 
-// Import pushes a bundle that comes as a stream, as Bundle.Import does, with no
-// space of its own: each blob goes to the first repository that needs it as it
-// comes; others mount it from there, or get a copy. An image is tagged as soon as
-// all of it has come, a release when the stream has ended well. Of a stream that
-// ends early or is damaged only whole images are tagged.
+// Import pushes a bundle into a registry as Bundle.Import does, while it comes
+// through the stream, and needs no space for it. Nothing is connected to before
+// the stream has been opened.
+//
+// A blob goes to the first repository that needs it, and from there to the others.
+// One that is too large to be held can be uploaded only once: where that fails,
+// the images that need it fail, and all others are brought. A stream that ends
+// early, or is damaged, is an error; whole images that came before are tagged by
+// then. Releases come last, after the end of the stream has been checked.
 func (s *Stream) Import(ctx context.Context, client *oci.Client, o ImportOptions) ([]ImageResult, error) {
-	im, err := s.prepare(o)
-	if err != nil {
+	im := NewImporter(client, o)
+	im.whole = true
+	if err := im.planStream(s); err != nil {
 		return nil, err
 	}
-	defer im.volumes.close()
-	im.client, im.begun, im.raw = client, map[digest.Digest]*begunUpload{}, map[digest.Digest][]byte{}
 	if err := im.reach(ctx); err != nil {
 		return nil, err
 	}
-	im.start()
-	a := newArrivals(ctx, im)
-	err = s.each(ctx, a.visit)
-	return a.finish(err)
+	im.push, im.raw = newPusher(im), map[digest.Digest][]byte{}
+	x := &streamed{im: im, ctx: ctx, waiting: map[digest.Digest][]placed{}, left: map[string]int{}}
+	x.uploads.SetLimit(heldBlobs)
+	return x.run(s)
 }
 
-// arrivals imports what comes, in the order in which it comes.
-type arrivals struct {
-	ctx     context.Context
-	im      *importing
-	running errgroup.Group                  // uploads of small blobs, and images
-	first   map[digest.Digest]oci.Reference // the repository that a blob goes to
-	waiting map[digest.Digest][]int         // images that need it
-	lacks   []int                           // how much each image still waits for
-	ready   []int                           // images of which all has come
-
-	mu     sync.Mutex
-	failed []error
-}
-
-func newArrivals(ctx context.Context, im *importing) *arrivals {
-	a := &arrivals{ctx: ctx, im: im, first: map[digest.Digest]oci.Reference{}, waiting: map[digest.Digest][]int{}, lacks: make([]int, len(im.images))}
-	a.running.SetLimit(jobs(im.options.Jobs))
-	for i, image := range im.images {
-		if _, lacks := im.lacking[image.Reference]; lacks {
-			a.ready = append(a.ready, i) // to be said so
-			continue
-		}
-		needs := map[digest.Digest]bool{}
-		for _, n := range im.push.below(image.Digest) {
-			needs[n.Digest] = true
-			for _, b := range n.blobs() {
-				needs[b] = true
-				if _, there := a.first[b]; !there {
-					a.first[b] = im.options.Placement.pushed(image.names[0])
-				}
-			}
-		}
-		for d := range needs {
-			a.waiting[d] = append(a.waiting[d], i)
-		}
-		a.lacks[i] = len(needs)
+// Rehearse gives what Import would begin with, without a connection. It reads no
+// more of the stream.
+func (s *Stream) Rehearse(o ImportOptions) ([]ImageResult, error) {
+	im := NewImporter(nil, o)
+	if err := im.planStream(s); err != nil {
+		return nil, err
 	}
-	return a
+	im.assume(StatePlanned)
+	return im.list(), im.verdict()
 }
 
-// visit takes one file of the archive. An image begins when nothing of it is still
-// to come; uploads that it needs may still be under way, it waits for them.
-func (a *arrivals) visit(e Entry, contents io.Reader) error {
+func (im *Importer) planStream(s *Stream) error {
+	if s.trust.Unverified {
+		return fmt.Errorf("%w: the stream was opened unverified", ErrUntrusted)
+	}
+	if err := s.allowed(im.options); err != nil {
+		return err
+	}
+	return im.plan(s.Bundle)
+}
+
+// streamed is an import of what comes by once.
+type streamed struct {
+	im      *Importer
+	ctx     context.Context
+	begun   bool                       // all nodes are there
+	waiting map[digest.Digest][]placed // images that are not there and need a blob
+	uploads errgroup.Group             // of blobs that are held, and of images
+
+	mu   sync.Mutex
+	left map[string]int // blobs that an image still needs, by reference
+}
+
+func (x *streamed) run(s *Stream) ([]ImageResult, error) {
+	broken := s.each(x.ctx, x.visit)
+	if broken == nil {
+		broken = x.begin()
+	}
+	_ = x.uploads.Wait() // what failed is recorded
+	if broken == nil {
+		broken = x.releases()
+	}
+	return x.im.list(), errors.Join(broken, x.im.verdict())
+}
+
+// visit takes one file of the archive.
+func (x *streamed) visit(e Entry, contents io.Reader) error {
+	if _, isNode := x.im.nodes[e.Digest]; isNode {
+		raw, err := io.ReadAll(contents)
+		x.im.raw[e.Digest] = raw
+		return err
+	}
 	if e.inline != nil {
 		return nil
 	}
-	if _, isNode := a.im.nodes[e.Digest]; isNode {
-		raw, err := io.ReadAll(contents)
-		if err != nil {
-			return err
-		}
-		a.im.raw[e.Digest] = raw
-	} else if to, needed := a.first[e.Digest]; needed {
-		if err := a.blob(to, e, contents); err != nil {
-			return err
-		}
+	if err := x.begin(); err != nil {
+		return err
 	}
-	for _, i := range a.waiting[e.Digest] {
-		if a.lacks[i]--; a.lacks[i] == 0 {
-			a.ready = append(a.ready, i)
-		}
-	}
-	if len(a.im.raw) == len(a.im.nodes) { // they come first, and are read by all images
-		a.begin(false)
-	}
-	return a.ctx.Err()
+	return x.blob(e, contents)
 }
 
-// begin imports the images that are ready; releases only at the end.
-func (a *arrivals) begin(releases bool) {
-	var later []int
-	for _, i := range a.ready {
-		if a.im.vital[a.im.images[i].Digest] != nil && !releases {
-			later = append(later, i)
-			continue
+// begin asks, once all nodes are known, which images are there already, and
+// begins with those that need nothing but nodes.
+func (x *streamed) begin() error {
+	if x.begun {
+		return nil
+	}
+	x.begun = true
+	im := x.im
+	err := forEach(x.ctx, jobs(im.options.Jobs), len(im.images), func(ctx context.Context, i int) error {
+		if image := im.images[i]; im.vital[image.Digest] == nil {
+			im.look(ctx, image)
 		}
-		a.running.Go(func() error {
-			a.fail(a.im.image(a.ctx, a.im.images[i]))
-			return nil
-		})
-	}
-	a.ready = later
-}
-
-func (a *arrivals) fail(err error) {
-	if err != nil {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.failed = append(a.failed, err)
-	}
-}
-
-// blob brings a blob that comes to its first repository. That it cannot be
-// uploaded fails the images that need it; that it is not what it should be, or
-// does not come, ends the stream.
-func (a *arrivals) blob(to oci.Reference, e Entry, contents io.Reader) error {
-	b := a.im.push.blobs[e.Digest]
-	if e.Size > smallBlob {
-		b.Lock()
-		defer b.Unlock()
-		source := &failing{r: contents}
-		a.sent(b, to, e.Digest, func() error {
-			return a.im.client.PutBlobOnce(a.ctx, to, ocispec.Descriptor{Digest: e.Digest, Size: e.Size}, source)
-		})
-		return source.err
-	}
-	data, err := io.ReadAll(contents)
+		return ctx.Err()
+	})
 	if err != nil {
 		return err
 	}
-	b.Lock() // before its images begin
-	a.running.Go(func() error {
-		defer b.Unlock()
-		a.sent(b, to, e.Digest, func() error {
-			return a.im.client.PutBlob(a.ctx, to, ocispec.Descriptor{Digest: e.Digest, Size: e.Size}, func() (io.ReadCloser, error) {
-				return io.NopCloser(bytes.NewReader(data)), nil
-			})
-		})
+	for _, image := range im.images {
+		x.await(image)
+	}
+	for d, raw := range im.raw { // a node may be a blob of another
+		if len(x.waiting[d]) > 0 {
+			x.hold(im.push.blobs[d], raw)
+		}
+	}
+	return nil
+}
+
+// look records an image as present if it is. An error will come again.
+func (im *Importer) look(ctx context.Context, image placed) {
+	if im.lacking[image.Reference] != "" {
+		return
+	}
+	if present, err := im.present(ctx, image); err == nil && present {
+		im.record(ImageResult{Reference: image.Reference, Digest: image.Digest, State: StatePresent, Names: im.names(image)})
+	}
+}
+
+// await notes which blobs an image needs that is not there.
+func (x *streamed) await(image placed) {
+	if x.im.isThere(image.Reference) {
+		return
+	}
+	needs := map[digest.Digest]bool{}
+	x.im.nodes.walk(image.Digest, func(n Node) {
+		for _, d := range n.blobs() {
+			needs[d] = true
+		}
+	})
+	for d := range needs {
+		x.waiting[d] = append(x.waiting[d], image)
+	}
+	x.left[image.Reference] = len(needs)
+	if len(needs) == 0 {
+		x.complete(image)
+	}
+}
+
+// complete imports an image whose blobs are all there. Releases wait for the end.
+func (x *streamed) complete(image placed) {
+	if x.im.vital[image.Digest] == nil {
+		x.im.image(x.ctx, image)
+	}
+}
+
+// releases imports what had to wait for others.
+func (x *streamed) releases() error {
+	for _, image := range x.im.images {
+		if x.im.vital[image.Digest] != nil && x.left[image.Reference] == 0 {
+			x.im.image(x.ctx, image)
+		}
+	}
+	return x.ctx.Err()
+}
+
+// blob takes one that some image may need: held in memory if it is small.
+func (x *streamed) blob(e Entry, contents io.Reader) error {
+	b := x.im.push.blobs[e.Digest]
+	if len(x.waiting[e.Digest]) == 0 {
+		return nil
+	}
+	if e.Size > heldSize {
+		return x.pass(b, contents)
+	}
+	raw, err := io.ReadAll(contents)
+	if err == nil {
+		x.hold(b, raw)
+	}
+	return err
+}
+
+// hold uploads a blob from memory, while the stream is read on.
+func (x *streamed) hold(b *pushedBlob, raw []byte) {
+	x.uploads.Go(func() error {
+		x.arrive(b, x.bring(b, func(ctx context.Context, to oci.Reference, d ocispec.Descriptor) error {
+			return x.im.client.PutBlob(ctx, to, d, func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(raw)), nil })
+		}))
+		return nil
+	})
+}
+
+// pass uploads a blob while it is read. It gives the error of the stream; that of
+// the upload is the images'.
+func (x *streamed) pass(b *pushedBlob, contents io.Reader) error {
+	source := &remembering{r: contents}
+	err := x.bring(b, func(ctx context.Context, to oci.Reference, d ocispec.Descriptor) error {
+		return x.im.client.PutBlobOnce(ctx, to, d, source)
+	})
+	if source.err != nil {
+		return source.err
+	}
+	if x.ctx.Err() != nil {
+		return x.ctx.Err()
+	}
+	if err != nil {
+		err = fmt.Errorf("%w; it has gone by, and comes only with the stream again", err)
+	}
+	x.uploads.Go(func() error {
+		x.arrive(b, err)
 		return nil
 	})
 	return nil
 }
 
-// sent notes where a blob is, having uploaded it if it was not there.
-func (a *arrivals) sent(b *pushedBlob, to oci.Reference, d digest.Digest, upload func() error) {
-	there, err := a.im.client.HasBlob(a.ctx, to, d)
+// bring lets a blob be put into the first repository that needs it, unless it is
+// there.
+func (x *streamed) bring(b *pushedBlob, put func(context.Context, oci.Reference, ocispec.Descriptor) error) error {
+	b.Lock()
+	defer b.Unlock()
+	d := b.entry.Digest
+	to := x.im.push.repositories(x.waiting[d][0])[0]
 	how := wasThere
-	if err == nil && !there {
-		how, err = wasSent, upload()
+	found, err := x.im.client.HasBlob(x.ctx, to, d)
+	if err == nil && !found {
+		how, err = wasSent, put(x.ctx, to, ocispec.Descriptor{Digest: d, Size: b.entry.Size})
 	}
-	if err != nil {
-		b.damaged = fmt.Errorf("upload %s: %w; it has gone by: send the stream again, what is there is not sent again", d, err)
-		return
+	if err == nil {
+		x.im.push.arrived(b, to, how)
 	}
-	b.repositories[to.Repository], b.first = how, to.Repository
-	a.im.push.count(d)
+	return err
 }
 
-// failing remembers how reading ended, if not well.
-type failing struct {
+// arrive tells the images that wait for a blob that it is there, or why not.
+func (x *streamed) arrive(b *pushedBlob, err error) {
+	for _, image := range x.waiting[b.entry.Digest] {
+		if err != nil {
+			x.im.conclude(x.ctx, image, "", fmt.Errorf("push %s: %w", b.entry.Digest, err))
+			continue
+		}
+		x.mu.Lock()
+		x.left[image.Reference]--
+		whole := x.left[image.Reference] == 0
+		x.mu.Unlock()
+		if whole {
+			x.complete(image)
+		}
+	}
+}
+
+// remembering is a reader that knows how it failed.
+type remembering struct {
 	r   io.Reader
-	err error
+	err error // but for io.EOF
 }
 
-func (f *failing) Read(p []byte) (int, error) {
-	n, err := f.r.Read(p)
+func (r *remembering) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
 	if err != nil && err != io.EOF {
-		f.err = err
+		r.err = err
 	}
 	return n, err
-}
-
-// finish waits for what is under way, and imports releases if all has come well.
-func (a *arrivals) finish(ended error) ([]ImageResult, error) {
-	_ = a.running.Wait() // images say themselves what failed
-	if ended != nil {
-		return a.im.list(), errors.Join(append(a.failed, ended)...)
-	}
-	a.begin(true)
-	_ = a.running.Wait()
-	return a.im.list(), a.im.verdict(a.failed)
 }

@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -20,7 +19,7 @@ import (
 // pusher pushes images. A blob is uploaded once, however many images need it,
 // and mounted where it is needed elsewhere.
 type pusher struct {
-	im *importing
+	im *Importer
 
 	blobs map[digest.Digest]*pushedBlob
 	done  *tally
@@ -33,10 +32,12 @@ type pusher struct {
 // time bring the blob anywhere: the others find it there.
 type pushedBlob struct {
 	sync.Mutex
-	size         int64 // bytes
+	entry        Entry
+	needed       []oci.Reference // the repositories that need it
 	repositories map[string]arrival
-	first        string // a repository to mount it from
-	damaged      error  // it cannot come from the volumes
+	first        string       // a repository to mount it from
+	damaged      error        // it cannot come from the volumes that had it
+	begun        *begunUpload // of its first parts
 	counted      sync.Once
 }
 
@@ -46,18 +47,63 @@ type arrival int
 const (
 	_        arrival = iota // not known to be there
 	wasThere                // as the registry says
-	wasSent                 // by this run
+	wasSent                 // from the medium that is being read
+	wasNot                  // as the registry says of what no medium has brought
 )
 
-func newPusher(im *importing) *pusher {
+func newPusher(im *Importer) *pusher {
 	p := &pusher{im: im, blobs: map[digest.Digest]*pushedBlob{}, links: map[string]*sync.Mutex{}}
 	total := int64(0)
 	for _, b := range im.bundle.Inventory.Content.Blobs {
-		p.blobs[b.Digest] = &pushedBlob{size: b.Size, repositories: map[string]arrival{}}
+		e, _ := im.bundle.Layout.Find(b.Digest)
+		p.blobs[b.Digest] = &pushedBlob{entry: e, repositories: map[string]arrival{}}
 		total += b.Size
+	}
+	for _, image := range im.images {
+		p.need(image)
 	}
 	p.done = im.options.Progress.begin("push", "bytes", total)
 	return p
+}
+
+// need notes the repositories that an image's blobs are needed in.
+func (p *pusher) need(image placed) {
+	p.im.nodes.walk(image.Digest, func(n Node) {
+		for _, d := range n.blobs() {
+			for _, to := range p.repositories(image) {
+				if b := p.blobs[d]; !slices.Contains(b.needed, to) {
+					b.needed = append(b.needed, to)
+				}
+			}
+		}
+	})
+}
+
+// repositories are those that an image is pushed to.
+func (p *pusher) repositories(image placed) []oci.Reference {
+	var all []oci.Reference
+	for _, d := range image.names {
+		if to := p.im.options.Placement.pushed(d).WithTag(""); !slices.Contains(all, to) {
+			all = append(all, to)
+		}
+	}
+	return all
+}
+
+// turn begins with another medium. It may have what was damaged on the one before;
+// and of what was sent before it, the registry may have collected some.
+func (p *pusher) turn() {
+	for _, b := range p.blobs {
+		e := b.entry
+		if len(p.im.holding(e)) > 0 || p.im.volumes[0].from(e.data(), e.Size) > 0 {
+			b.damaged = nil
+		}
+		for repository, how := range b.repositories {
+			if how == wasSent {
+				b.repositories[repository] = wasThere
+			}
+		}
+	}
 }
 
 // present says whether all names of an image lead to its digest, with all
@@ -130,8 +176,9 @@ func (p *pusher) keep(ctx context.Context, was oci.Reference) error {
 
 func (p *pusher) countAll(image placed) {
 	p.im.nodes.walk(image.Digest, func(n Node) {
-		for _, b := range n.blobs() {
-			p.count(b)
+		for _, d := range n.blobs() {
+			b := p.blobs[d]
+			b.counted.Do(func() { p.done.add(b.entry.Size) })
 		}
 	})
 }
@@ -158,47 +205,61 @@ func isUnknown(err error) bool {
 // attempt pushes an image: blobs first, children before parents, tags last of
 // all. With again, blobs are uploaded whatever the registry says to have.
 func (p *pusher) attempt(ctx context.Context, image placed, again bool) error {
-	var tags []oci.Reference
-	done := map[string]bool{}
-	for _, d := range image.names {
-		to := p.im.options.Placement.pushed(d)
-		tags = append(tags, to)
-		if done[to.Name()] {
-			continue
-		}
-		done[to.Name()] = true
-		if err := p.fill(ctx, to, image.Digest, again); err != nil {
-			return err
-		}
+	if err := p.everywhere(ctx, image, again); err != nil {
+		return err
 	}
-	root := p.im.nodes[image.Digest]
-	for _, tag := range tags {
-		if err := p.put(ctx, tag, root); err != nil {
+	for _, d := range image.names {
+		if err := p.put(ctx, p.im.options.Placement.pushed(d), p.im.nodes[image.Digest]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// fill pushes all that a node needs into a repository, and its children.
+// everywhere pushes all that an image needs into each of its repositories.
+func (p *pusher) everywhere(ctx context.Context, image placed, again bool) error {
+	var lacks error
+	for _, to := range p.repositories(image) {
+		err := p.fill(ctx, to, image.Digest, again)
+		if err != nil && !isLack(err) {
+			return err
+		}
+		lacks = worse(lacks, err)
+	}
+	return lacks
+}
+
+// fill pushes all that a node needs into a repository, and its children. What it
+// lacks does not keep the rest from being brought: the medium may not come again.
 func (p *pusher) fill(ctx context.Context, to oci.Reference, root digest.Digest, again bool) error {
-	var skipped error // blobs of volumes that were not given; the others are brought
+	var lacks error
 	for _, n := range p.below(root) {
 		for _, b := range n.blobs() {
 			err := p.blob(ctx, to, b, again)
-			if err != nil && !errors.Is(err, errSkip) {
+			if err != nil && !isLack(err) {
 				return err
 			}
-			skipped = cmp.Or(skipped, err)
+			lacks = worse(lacks, err)
 		}
-		if n.Digest == root || skipped != nil {
+		if n.Digest == root || lacks != nil {
 			continue // the root goes under its tags; nothing incomplete goes anywhere
 		}
 		if err := p.put(ctx, to.WithDigest(n.Digest), n); err != nil {
 			return err
 		}
 	}
-	return skipped
+	return lacks
+}
+
+// isLack says whether an error is of a blob that no volume has, or none undamaged.
+func isLack(err error) bool { return errors.Is(err, errSkip) || errors.Is(err, ErrDamaged) }
+
+// worse is the first of two errors, but damage counts more.
+func worse(a, b error) error {
+	if a == nil || !errors.Is(a, ErrDamaged) && errors.Is(b, ErrDamaged) {
+		return b
+	}
+	return a
 }
 
 // put pushes a node, while no other goroutine pushes it or one of its children
@@ -234,56 +295,83 @@ func (p *pusher) blob(ctx context.Context, to oci.Reference, d digest.Digest, ag
 	if how == wasSent || how == wasThere && !again {
 		return nil
 	}
-	how, err := p.bring(ctx, to, d, b.first, again)
+	how, err := p.bring(ctx, to, b, again)
 	if err != nil {
 		return err
 	}
+	p.arrived(b, to, how)
+	return nil
+}
+
+// arrived notes that a repository has a blob.
+func (p *pusher) arrived(b *pushedBlob, to oci.Reference, how arrival) {
 	b.repositories[to.Repository] = how
 	if b.first == "" {
 		b.first = to.Repository
 	}
-	p.count(d)
-	return nil
+	b.counted.Do(func() { p.done.add(b.entry.Size) })
 }
 
-func (p *pusher) bring(ctx context.Context, to oci.Reference, d digest.Digest, first string, again bool) (arrival, error) {
+func (p *pusher) bring(ctx context.Context, to oci.Reference, b *pushedBlob, again bool) (arrival, error) {
 	if !again {
-		found, err := p.im.client.HasBlob(ctx, to, d)
-		if err == nil && !found && first != "" {
-			found, err = p.im.client.Mount(ctx, to, d, first)
+		found, err := p.find(ctx, to, b)
+		if err == nil && !found && b.first != "" {
+			found, err = p.im.client.Mount(ctx, to, b.entry.Digest, b.first)
 		}
 		if err != nil || found {
 			return wasThere, err
 		}
 	}
-	return wasSent, p.upload(ctx, to, d)
+	if len(p.im.holding(b.entry)) > 0 {
+		return wasSent, p.upload(ctx, to, b)
+	}
+	return wasSent, p.elsewhere(ctx, to, b, again)
+}
+
+// find asks whether a repository has a blob. For one that is not at hand it looks
+// into the others that need it, too.
+func (p *pusher) find(ctx context.Context, to oci.Reference, b *pushedBlob) (bool, error) {
+	if len(p.im.holding(b.entry)) > 0 && b.repositories[to.Repository] != wasNot {
+		return p.im.client.HasBlob(ctx, to, b.entry.Digest)
+	}
+	found, err := p.ask(ctx, to, b)
+	for i := 0; i < len(b.needed) && err == nil && !found && b.first == ""; i++ {
+		_, err = p.ask(ctx, b.needed[i], b)
+	}
+	return found, err
+}
+
+// ask asks a repository once for a blob that only media can bring.
+func (p *pusher) ask(ctx context.Context, to oci.Reference, b *pushedBlob) (bool, error) {
+	if b.repositories[to.Repository] == wasNot {
+		return false, nil
+	}
+	found, err := p.im.client.HasBlob(ctx, to, b.entry.Digest)
+	switch {
+	case err == nil && found:
+		p.arrived(b, to, wasThere)
+	case err == nil:
+		b.repositories[to.Repository] = wasNot
+	}
+	return found, err
 }
 
 // upload sends a blob from the volumes. Bytes that are not those of the digest
 // are found out before the last of them is sent, and the upload is given up.
-func (p *pusher) upload(ctx context.Context, to oci.Reference, d digest.Digest) error {
-	if p.blobs[d].damaged != nil {
-		return p.blobs[d].damaged
+func (p *pusher) upload(ctx context.Context, to oci.Reference, b *pushedBlob) error {
+	if b.damaged != nil {
+		return b.damaged
 	}
-	e, _ := p.im.bundle.Layout.Find(d)
-	if !p.im.volumes.all(e.data(), e.Size) {
-		return p.elsewhere(ctx, to, e)
-	}
-	open := func() (io.ReadCloser, error) {
-		checked := &checkedReader{r: p.im.volumes.section(e.data(), e.Size), sum: sha256.New(), want: d}
-		return io.NopCloser(&contextReader{ctx, checked}), nil
-	}
-	err := p.im.client.PutBlob(ctx, to, ocispec.Descriptor{Digest: d, Size: e.Size}, open)
-	var contents *contentsError
-	if errors.As(err, &contents) {
-		p.blobs[d].damaged = p.im.damaged(e, err)
-		return p.blobs[d].damaged
+	err := p.im.fromCopies(b.entry, func(v *volumeSet) error { return p.send(ctx, to, b.entry, v) })
+	if errors.Is(err, ErrDamaged) {
+		b.damaged = err
 	}
 	return err
 }
 
-// count reports a blob as done, once.
-func (p *pusher) count(d digest.Digest) {
-	b := p.blobs[d]
-	b.counted.Do(func() { p.done.add(b.size) })
+func (p *pusher) send(ctx context.Context, to oci.Reference, e Entry, v *volumeSet) error {
+	return p.im.client.PutBlob(ctx, to, ocispec.Descriptor{Digest: e.Digest, Size: e.Size}, func() (io.ReadCloser, error) {
+		checked := &checkedReader{r: v.section(e.data(), e.Size), sum: sha256.New(), want: e.Digest}
+		return io.NopCloser(&contextReader{ctx, checked}), nil
+	})
 }

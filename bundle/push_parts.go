@@ -1,12 +1,14 @@
 package bundle
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -14,8 +16,8 @@ import (
 	"airlift/oci"
 )
 
-// begunUpload is a blob that lies on several media, on its way to the registry:
-// each medium in its turn brings a part.
+// begunUpload is a blob that is cut over media, on its way to the registry: each
+// medium in its turn brings a part.
 type begunUpload struct {
 	to     oci.Reference // its repository
 	upload *oci.Upload
@@ -23,18 +25,45 @@ type begunUpload struct {
 	done   int64 // bytes that the registry has
 }
 
+// cancelTime is how long a registry may take to forget an upload.
+const cancelTime = 10 * time.Second
+
+// cancel gives the upload up, even after an interruption.
+func (u *begunUpload) cancel(ctx context.Context) {
+	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), cancelTime)
+	defer end()
+	u.upload.Cancel(ctx)
+}
+
 // elsewhere brings a blob that is not at hand as a whole: copied from where the
-// registry has it, or piece by piece as its media come. errSkip says that a
-// volume is needed that was not given.
-func (p *pusher) elsewhere(ctx context.Context, to oci.Reference, e Entry) error {
-	if from := p.blobs[e.Digest].first; from != "" {
-		return p.copy(ctx, to, e, from)
+// registry has it, or part by part as its media come. errSkip says that a volume
+// is needed that was not given.
+func (p *pusher) elsewhere(ctx context.Context, to oci.Reference, b *pushedBlob, again bool) error {
+	if from := b.origin(to, again); from != "" {
+		return p.copy(ctx, to, b.entry, from)
 	}
-	from, err := p.part(ctx, to, e)
-	if err != nil || from == to.Repository {
+	switch {
+	case len(p.im.volumes) == 0:
+		return fmt.Errorf("the registry does not have %s any more, and the stream has gone by", b.entry.Digest)
+	case b.damaged != nil:
+		_ = p.im.absentFrom(b.entry, 0)
+		return b.damaged
+	}
+	from, err := p.part(ctx, to, b)
+	if err != nil || from == to {
 		return err
 	}
-	return p.copy(ctx, to, e, from) // it was begun for another repository
+	p.arrived(b, from, wasSent)
+	return p.copy(ctx, to, b.entry, from.Repository) // it was begun for another repository
+}
+
+// origin is another repository that has a blob. What one says to have is not
+// believed where the registry has been found to be wrong about the blob.
+func (b *pushedBlob) origin(to oci.Reference, again bool) string {
+	if b.first == to.Repository || again && b.repositories[b.first] != wasSent {
+		return ""
+	}
+	return b.first
 }
 
 // copy uploads a blob from another repository of the registry, for one that
@@ -60,77 +89,49 @@ type closing struct {
 // part appends to the upload of a blob what the volumes have of it from where it
 // stands, and commits it when that is all. It gives the repository that has the
 // blob then. An upload that fails is begun anew by the medium that has its start.
-func (p *pusher) part(ctx context.Context, to oci.Reference, e Entry) (string, error) {
-	u := p.im.takeBegun(e.Digest, to)
-	n := p.im.volumes.from(e.data()+u.done, e.Size-u.done)
-	if n > 0 {
-		if err := p.append(ctx, e, u, n); err != nil {
-			return "", err
-		}
+func (p *pusher) part(ctx context.Context, to oci.Reference, b *pushedBlob) (oci.Reference, error) {
+	u := cmp.Or(b.begun, &begunUpload{to: to, sum: sha256.New()})
+	v := p.im.volumes[0]
+	n := v.from(b.entry.data()+u.done, b.entry.Size-u.done)
+	if n == 0 || p.im.last {
+		return to, p.im.absentFrom(b.entry, u.done)
 	}
-	if u.done < e.Size {
-		p.im.keepBegun(e.Digest, u)
-		return "", p.lacking(e, u.done)
+	b.begun = nil
+	err := p.append(ctx, b.entry, u, v, n)
+	switch {
+	case err == nil && u.done < b.entry.Size:
+		b.begun = u
+		return to, p.im.absentFrom(b.entry, u.done)
+	case err == nil:
+		err = p.commit(ctx, b, u)
 	}
-	return u.to.Repository, p.commit(ctx, e, u)
+	if err != nil {
+		_ = p.im.absentFrom(b.entry, 0) // all of it is needed again
+	}
+	return u.to, err
 }
 
-// takeBegun gives the upload of a blob that an earlier medium began, or one that
-// is about to begin.
-func (im *importing) takeBegun(d digest.Digest, to oci.Reference) *begunUpload {
-	im.mu.Lock()
-	defer im.mu.Unlock()
-	u := im.begun[d]
-	delete(im.begun, d)
-	if u == nil {
-		u = &begunUpload{to: to, sum: sha256.New()}
-	}
-	return u
-}
-
-// keepBegun keeps an upload for the next medium.
-func (im *importing) keepBegun(d digest.Digest, u *begunUpload) {
-	im.mu.Lock()
-	defer im.mu.Unlock()
-	if u.done > 0 {
-		im.begun[d] = u
-	}
-}
-
-func (p *pusher) append(ctx context.Context, e Entry, u *begunUpload, n int64) (err error) {
+func (p *pusher) append(ctx context.Context, e Entry, u *begunUpload, v *volumeSet, n int64) (err error) {
 	if u.upload == nil {
 		u.upload, err = p.im.client.BeginUpload(ctx, u.to, ocispec.Descriptor{Digest: e.Digest, Size: e.Size})
 		if err != nil {
 			return err
 		}
 	}
-	section := io.TeeReader(&contextReader{ctx, p.im.volumes.section(e.data()+u.done, n)}, u.sum)
+	section := io.TeeReader(&contextReader{ctx, v.section(e.data()+u.done, n)}, u.sum)
 	if err := u.upload.Append(ctx, section, n); err != nil {
-		u.upload.Cancel(ctx)
+		u.cancel(ctx)
 		return err
 	}
 	u.done += n
 	return nil
 }
 
-func (p *pusher) commit(ctx context.Context, e Entry, u *begunUpload) error {
-	if digest.NewDigest(digest.SHA256, u.sum) != e.Digest {
-		u.upload.Cancel(ctx)
-		return p.im.damaged(e, errors.New("the contents have another digest"))
+func (p *pusher) commit(ctx context.Context, b *pushedBlob, u *begunUpload) error {
+	if digest.NewDigest(digest.SHA256, u.sum) != b.entry.Digest {
+		u.cancel(ctx)
+		b.damaged = p.im.damaged(p.im.volumes[0], b.entry, errors.New("the contents, of several volumes, have another digest"))
+		return b.damaged
 	}
 	return u.upload.Commit(ctx)
-}
-
-// lacking says which volume has the byte of a blob that is needed next, and notes
-// that it is still to come.
-func (p *pusher) lacking(e Entry, done int64) error {
-	p.im.mu.Lock()
-	defer p.im.mu.Unlock()
-	spans := p.im.bundle.Layout.spans(e.data()+done, e.Size-done)
-	name := p.im.bundle.Inventory.Storage.Volumes[spans[0].volume].Name
-	p.im.absent[name] = true
-	if len(p.im.bundle.Layout.spans(e.data(), e.Size)) > 1 {
-		return fmt.Errorf("%w: %s is on several volumes; next is %s, which was not given", errSkip, e.Digest, name)
-	}
-	return fmt.Errorf("%w: %s is on %s, which was not given", errSkip, e.Digest, name)
 }

@@ -31,9 +31,13 @@ func (b *Bundle) Quick() ([]Finding, error) {
 		found = append(found, b.firstHeader(v)...)
 	}
 	for _, name := range b.Absent() {
-		found = append(found, Finding{File: name, Element: "volume", kind: ErrAbsent, Problem: "this volume was not given"})
+		found = append(found, notGiven(name))
 	}
 	return found, nil
+}
+
+func notGiven(volume string) Finding {
+	return Finding{File: volume, Element: "volume", kind: ErrAbsent, Problem: "this volume was not given"}
 }
 
 // strays are files with a volume's name that the bundle does not have.

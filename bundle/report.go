@@ -98,18 +98,10 @@ func (b *Bundle) Report(results []ImageResult, o ObjectOptions) *Report {
 
 // Assume makes the report that a complete import would give, without one.
 func (b *Bundle) Assume(p Placement, o ObjectOptions) (*Report, error) {
-	images, err := p.place(&b.Inventory.Content)
-	if err != nil {
+	im := NewImporter(nil, ImportOptions{Placement: p})
+	if err := im.plan(b); err != nil {
 		return nil, err
 	}
-	if err := p.check(images); err != nil {
-		return nil, err
-	}
-	im := &importing{
-		bundle: b, images: images, nodes: b.Inventory.Content.nodeByDigest(),
-		options: ImportOptions{Placement: p}, results: map[string]ImageResult{},
-	}
-	im.incomplete()
 	im.assume(StateImported)
 	r := b.Report(im.list(), o)
 	r.Assumed = true

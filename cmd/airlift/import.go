@@ -58,7 +58,7 @@ func importBundle(c *cli.Context) error {
 	}
 	o := bundle.ImportOptions{Placement: p, SkipMissing: c.Bool("skip-missing")}
 	if c.Bool("dry-run") {
-		return rehearse(c.App.Writer, b, o)
+		return rehearse(c.App.Writer, from, o)
 	}
 	if err := b.CheckObjects(p, objects, c.String("manifests")); err != nil {
 		return manifestsHint(err)
@@ -96,18 +96,46 @@ func openSource(c *cli.Context) (source, error) {
 	return source{b, nil}, err
 }
 
-// run imports. On a terminal it asks for media as long as any is still to come.
-func (s source) run(c *cli.Context, client *oci.Client, o bundle.ImportOptions, shown *progress) ([]bundle.ImageResult, error) {
+func (s source) rehearse(o bundle.ImportOptions) ([]bundle.ImageResult, error) {
 	if s.stream != nil {
-		return s.stream.Import(c.Context, client, o)
+		return s.stream.Rehearse(o)
 	}
+	return s.bundle.Rehearse(o)
+}
+
+// run imports.
+func (s source) run(c *cli.Context, client *oci.Client, o bundle.ImportOptions, shown *progress) ([]bundle.ImageResult, error) {
+	switch {
+	case s.stream != nil:
+		return importStream(c, s.stream, client, o)
+	case canAsk():
+		return importMedia(c, s.bundle, client, o, shown)
+	}
+	return s.bundle.Import(c.Context, client, o)
+}
+
+// importStream says what to do about a stream that brought less than it should.
+func importStream(c *cli.Context, s *bundle.Stream, client *oci.Client, o bundle.ImportOptions) ([]bundle.ImageResult, error) {
+	results, err := s.Import(c.Context, client, o)
+	if results != nil && (errors.Is(err, bundle.ErrDamaged) || exitCode(err) == exitFailed && hintFor(err) == "") {
+		err = withHint(err, "send the stream again: it brings what is not there yet")
+	}
+	return results, err
+}
+
+// importMedia imports the media that were given, and asks for others as long as
+// any is still to come. Whoever has no other ends it as if there had been nobody
+// to ask.
+func importMedia(c *cli.Context, b *bundle.Bundle, client *oci.Client, o bundle.ImportOptions, shown *progress) ([]bundle.ImageResult, error) {
 	importer, asker := bundle.NewImporter(client, o), newAsker()
-	results, err := importer.Medium(c.Context, s.bundle)
-	for results != nil && errors.Is(err, bundle.ErrAbsent) {
+	defer importer.Close(c.Context)
+	results, err := importer.Medium(c.Context, b)
+	for results != nil && errors.Is(err, bundle.ErrAbsent) && c.Context.Err() == nil {
 		shown.close()
-		next, stop := asker.another(c, s.bundle, onlyAbsent(err))
-		if stop != nil || next == nil {
-			return results, errors.Join(err, stop)
+		sayDamage(err)
+		next := asker.another(c, b, stillToCome(err))
+		if next == nil {
+			break
 		}
 		more, failed := importer.Medium(c.Context, next)
 		if more == nil { // nothing was done with this one
@@ -119,14 +147,17 @@ func (s source) run(c *cli.Context, client *oci.Client, o bundle.ImportOptions, 
 	return results, err
 }
 
-// onlyAbsent is the line that says which volumes are still to come.
-func onlyAbsent(err error) string {
-	for _, f := range faults(err) {
-		if errors.Is(f.err, bundle.ErrAbsent) {
-			return f.text
-		}
+// stillToCome words what an import lacks.
+func stillToCome(err error) string {
+	var absent *bundle.AbsentError
+	if !errors.As(err, &absent) {
+		return err.Error()
 	}
-	return err.Error()
+	text := "still to come: " + strings.Join(absent.Volumes, ", ")
+	if len(absent.Cut) > 0 {
+		text += "; in this order: " + strings.Join(absent.Cut, ", ")
+	}
+	return text
 }
 
 // finishImport writes the report and, after an import that may be used as it
@@ -166,8 +197,8 @@ func warnLoopback(p bundle.Placement) {
 	}
 }
 
-func rehearse(w io.Writer, b *bundle.Bundle, o bundle.ImportOptions) error {
-	results, err := b.Rehearse(o)
+func rehearse(w io.Writer, from source, o bundle.ImportOptions) error {
+	results, err := from.rehearse(o)
 	if results != nil {
 		err = errors.Join(printResults(w, results), err)
 	}
@@ -177,11 +208,14 @@ func rehearse(w io.Writer, b *bundle.Bundle, o bundle.ImportOptions) error {
 // importHint says for an import's error what only its flags can do.
 func importHint(err error) error {
 	var missing *bundle.MissingError
+	var absent *bundle.AbsentError
 	switch {
 	case errors.As(err, &missing):
 		return withHint(err, "nothing was pushed; --skip-missing goes on without what is listed")
 	case errors.Is(err, context.Canceled):
 		return withHint(err, "the same command goes on with what is not there yet")
+	case errors.As(err, &absent) && len(absent.Cut) > 0:
+		return withHint(err, "give the media with these in one command, a blob is cut over them: "+strings.Join(absent.Cut, ", "))
 	case errors.Is(err, bundle.ErrAbsent) && !errors.Is(err, bundle.ErrUnsealed):
 		return withHint(err, "import the other media too, one after the other or all in one command: what is there by then is not sent again")
 	case errors.Is(err, bundle.ErrCollision):

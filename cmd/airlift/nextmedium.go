@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,6 +23,7 @@ func canAsk() bool {
 // asker asks for media on a terminal.
 type asker struct {
 	out   io.Writer
+	usual string      // the directory of the medium before
 	lines chan string // what was typed; closed at the end
 }
 
@@ -62,22 +64,35 @@ func readLines(r io.Reader, lines chan<- string) {
 }
 
 // another asks for a further medium of a bundle until one is given that can be
-// opened and is of it; nil if no more are wanted.
-func (a *asker) another(c *cli.Context, of *bundle.Bundle, what string) (*bundle.Bundle, error) {
-	usual := c.Args().First()
+// opened: from scratch, so that its signatures are checked again. It is nil if
+// there are no more, or the run was interrupted.
+func (a *asker) another(c *cli.Context, of *bundle.Bundle, what string) *bundle.Bundle {
+	if a.usual == "" {
+		a.usual = c.Args().Get(c.NArg() - 1)
+	}
 	for {
-		dir, err := a.medium(c.Context, what, usual)
+		dir, err := a.medium(c.Context, what, a.usual)
 		if err != nil || dir == "" {
-			return nil, err
+			return nil
 		}
-		usual = dir
+		a.usual = dir
 		b, err := openBundle(c, []string{dir})
-		if err == nil && !b.Inventory.Same(of.Inventory) {
-			err = fmt.Errorf("%s holds another bundle", dir)
+		if err == nil {
+			err = of.Same(b)
 		}
 		if err == nil {
-			return b, nil
+			return b
 		}
 		printError(a.out, err)
+	}
+}
+
+// sayDamage says what is wrong so far, but for what is still to come: the medium
+// that it is about is at hand now.
+func sayDamage(err error) {
+	for _, f := range faults(err) {
+		if !errors.Is(f.err, bundle.ErrAbsent) && !errors.Is(f.err, bundle.ErrMissing) {
+			say(os.Stderr, "%s", f.text)
+		}
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -99,30 +99,26 @@ func verdict(findings []bundle.Finding) error {
 // checkMedia checks the media that were given, and on a terminal those that are
 // asked for until all have been seen. What is wrong with one is no end.
 func checkMedia(c *cli.Context, b *bundle.Bundle) ([]bundle.Finding, error) {
-	findings, err := check(c, b)
-	absent := map[string]bool{}
-	for _, name := range b.Absent() {
-		absent[name] = true
+	var checks bundle.Checks
+	asker := newAsker()
+	for next := b; next != nil; {
+		failed := checks.Medium(next, func() ([]bundle.Finding, error) { return check(c, next) })
+		switch {
+		case c.Context.Err() != nil:
+			return nil, c.Context.Err()
+		case failed != nil && next == b:
+			return nil, failed
+		case failed != nil:
+			printError(os.Stderr, failed)
+		}
+		absent := checks.Absent()
+		if len(absent) == 0 || !canAsk() {
+			break
+		}
+		sayDamage(bundle.Verdict(checks.Findings()))
+		next = asker.another(c, b, "still to come: "+strings.Join(absent, ", "))
 	}
-	for asker := newAsker(); err == nil && len(absent) > 0; {
-		next, stop := asker.another(c, b, "still to come: "+strings.Join(slices.Sorted(maps.Keys(absent)), ", "))
-		if stop != nil || next == nil {
-			return findings, stop
-		}
-		var more []bundle.Finding
-		if more, err = check(c, next); err != nil {
-			return findings, err
-		}
-		for _, v := range b.Inventory.Storage.Volumes {
-			if !slices.Contains(next.Absent(), v.Name) {
-				delete(absent, v.Name)
-			}
-		}
-		findings = slices.DeleteFunc(append(findings, more...), func(f bundle.Finding) bool {
-			return f.Element == "volume" && errors.Is(f, bundle.ErrAbsent) && !absent[f.File]
-		})
-	}
-	return findings, err
+	return checks.Findings(), nil
 }
 
 func check(c *cli.Context, b *bundle.Bundle) ([]bundle.Finding, error) {

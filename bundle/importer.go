@@ -1,0 +1,477 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"airlift/oci"
+)
+
+// Importer imports a bundle whose media come one after the other, in any order.
+// What it knows of the registry it does not ask again, and a blob that is cut over
+// media is uploaded part by part as they come.
+type Importer struct {
+	client  *oci.Client
+	options ImportOptions
+	last    bool // no other medium will come
+
+	// What follows from the inventory.
+	bundle  *Bundle // the first that was given
+	images  []placed
+	nodes   nodeTable
+	lacking map[string]string          // why an image cannot be complete, by reference
+	vital   map[digest.Digest][]string // references that must be there before a release's digest is tagged
+
+	raw     map[digest.Digest][]byte // nodes, checked
+	volumes []*volumeSet             // of the medium that is being read, the whole first, then further copies
+	whole   bool                     // all volumes are among them
+	push    *pusher                  // nil until the registry has answered
+
+	mu      sync.Mutex
+	results map[string]ImageResult // by reference
+	failed  map[string]error       // likewise
+	asked   map[string]bool        // references that were not there yet
+	absent  map[int]bool           // volumes that something still needs
+	cut     map[int]bool           // those over which something is cut that is still to come
+}
+
+// NewImporter begins to import. It connects to nothing.
+func NewImporter(client *oci.Client, o ImportOptions) *Importer {
+	return &Importer{
+		client: client, options: o, results: map[string]ImageResult{}, failed: map[string]error{},
+		asked: map[string]bool{}, absent: map[int]bool{}, cut: map[int]bool{},
+	}
+}
+
+// Medium imports what the volumes of a medium, or of several, bring, as
+// Bundle.Import does. Results and error are those of all media so far; without
+// results the medium is of no use, or the registry of none, and nothing has
+// changed. No file of the medium stays open.
+func (im *Importer) Medium(ctx context.Context, b *Bundle) ([]ImageResult, error) {
+	if err := im.take(b); err != nil {
+		return nil, err
+	}
+	defer im.release()
+	if im.push == nil {
+		if err := im.reach(ctx); err != nil {
+			return nil, err
+		}
+		im.push = newPusher(im)
+	}
+	return im.run(ctx)
+}
+
+// Close gives up the uploads that no medium finished. It is called when no other
+// will come.
+func (im *Importer) Close(ctx context.Context) {
+	if im.push == nil {
+		return
+	}
+	for _, b := range im.push.blobs {
+		if b.begun != nil {
+			b.begun.cancel(ctx)
+		}
+	}
+}
+
+// take does all that needs no connection.
+func (im *Importer) take(b *Bundle) error {
+	if b.trust.Unverified {
+		return fmt.Errorf("%w: the bundle was opened unverified", ErrUntrusted)
+	}
+	if im.bundle != nil {
+		if err := im.bundle.Same(b); err != nil {
+			return err
+		}
+	}
+	if err := b.importable(im.options); err != nil {
+		return err
+	}
+	if im.bundle == nil {
+		if err := im.plan(b); err != nil {
+			return err
+		}
+	}
+	return im.open(b)
+}
+
+// Same is an error unless another medium is of the same bundle, byte for byte in
+// its inventory.
+func (b *Bundle) Same(other *Bundle) error {
+	if string(b.bytes) != string(other.bytes) {
+		return fmt.Errorf("%w: %s holds another bundle than the medium before, or its %s is damaged", ErrDamaged, strings.Join(other.dirs, ", "), InventoryFile)
+	}
+	return nil
+}
+
+// importable refuses what a quick look shows.
+func (b *Bundle) importable(o ImportOptions) error {
+	findings, err := b.Quick()
+	if err != nil {
+		return err
+	}
+	if err := Verdict(slices.DeleteFunc(findings, Finding.isElsewhere)); err != nil {
+		return err
+	}
+	return b.allowed(o)
+}
+
+// allowed refuses content that is missing without leave.
+func (b *Bundle) allowed(o ImportOptions) error {
+	if missing := b.Inventory.Content.Missing; len(missing) > 0 && !o.SkipMissing {
+		return MissingErrors(missing)
+	}
+	return nil
+}
+
+// plan decides what goes where.
+func (im *Importer) plan(b *Bundle) error {
+	content := &b.Inventory.Content
+	images, err := im.options.Placement.place(content)
+	if err != nil {
+		return err
+	}
+	if err := im.options.Placement.check(images); err != nil {
+		return err
+	}
+	im.bundle, im.images, im.nodes, im.vital = b, images, content.nodeByDigest(), content.releaseParts()
+	im.incomplete()
+	return nil
+}
+
+// open opens the volumes of a medium and reads the nodes, if they are not known.
+func (im *Importer) open(b *Bundle) error {
+	for _, volumes := range b.copies() {
+		v, err := openVolumes(b.Layout, volumes)
+		if err != nil {
+			return errors.Join(err, im.release())
+		}
+		im.volumes = append(im.volumes, v)
+	}
+	im.whole = len(b.Absent()) == 0
+	if im.raw != nil {
+		return nil
+	}
+	if err := im.readNodes(); err != nil {
+		return errors.Join(err, im.release())
+	}
+	return nil
+}
+
+// release closes all files, so that the medium can be taken out.
+func (im *Importer) release() error {
+	var errs []error
+	for _, v := range im.volumes {
+		errs = append(errs, v.close())
+	}
+	im.volumes = nil
+	return errors.Join(errs...)
+}
+
+// holding are the sets of volumes that have all of an entry. There are several
+// where the medium has copies: the first volume is on each.
+func (im *Importer) holding(e Entry) []*volumeSet {
+	var found []*volumeSet
+	for _, v := range im.volumes {
+		if v.all(e.data(), e.Size) {
+			found = append(found, v)
+		}
+	}
+	return found
+}
+
+// fromCopies reads an entry from the first copy whose bytes are right.
+func (im *Importer) fromCopies(e Entry, read func(*volumeSet) error) error {
+	var damaged []error
+	for _, v := range im.holding(e) {
+		err := read(v)
+		var contents *contentsError
+		if err != nil && !errors.As(err, &contents) {
+			return err
+		}
+		if err == nil {
+			for _, was := range damaged {
+				im.options.Progress.note(was.Error() + "; another copy of it is good")
+			}
+			return nil
+		}
+		damaged = append(damaged, im.damaged(v, e, contents))
+	}
+	return errors.Join(damaged...)
+}
+
+// readNodes reads all manifests and indexes out of the first volume. Without
+// it nothing can be imported.
+func (im *Importer) readNodes() error {
+	read := make(map[digest.Digest][]byte, len(im.nodes))
+	said := newNodeCheck(&im.bundle.Inventory.Content)
+	for d, n := range im.nodes {
+		e, _ := im.bundle.Layout.Find(d)
+		if len(im.holding(e)) == 0 {
+			return fmt.Errorf("%w: the first volume, %s, is needed for any import", ErrAbsent, im.bundle.Inventory.Storage.Volumes[0].Name)
+		}
+		err := im.fromCopies(e, func(v *volumeSet) (err error) {
+			read[d], err = readNode(v, e, n, said)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	im.raw = read
+	return nil
+}
+
+func readNode(v *volumeSet, e Entry, n Node, said nodeCheck) ([]byte, error) {
+	raw := make([]byte, n.Size)
+	err := v.read(raw, e.data())
+	if err == nil && digest.FromBytes(raw) != n.Digest {
+		err = errors.New("the contents have another digest")
+	}
+	if err == nil {
+		err = said.check(n, raw)
+	}
+	if err != nil {
+		err = &contentsError{err}
+	}
+	return raw, err
+}
+
+// damaged says where on the medium an entry is that cannot be what it should.
+func (im *Importer) damaged(v *volumeSet, e Entry, err error) error {
+	at := im.bundle.Layout.spans(e.data(), max(e.Size, 1))[0]
+	name := im.bundle.Inventory.Storage.Volumes[at.volume].Name
+	if f := v.files[at.volume]; f != nil {
+		name = f.Name()
+	}
+	return Finding{File: name, Element: "blob", Offset: at.offset, Length: min(at.length, e.Size), Digest: e.Digest, Problem: err.Error(), kind: ErrDamaged}
+}
+
+// incomplete finds the images that cannot be complete at the destination, for
+// what their sources did not have.
+func (im *Importer) incomplete() {
+	im.lacking = map[string]string{}
+	gone := map[digest.Digest]string{} // an index, and what it lacks
+	for _, m := range im.bundle.Inventory.Content.Missing {
+		if m.Parent != "" {
+			gone[m.Parent] = m.String()
+		}
+	}
+	for _, image := range im.images {
+		im.nodes.walk(image.Digest, func(n Node) {
+			if why, lacks := gone[n.Digest]; lacks {
+				im.lacking[image.Reference] = ErrMissing.Error() + ": " + why
+			}
+		})
+	}
+}
+
+// reach asks the registry whether it answers and lets us push.
+func (im *Importer) reach(ctx context.Context) error {
+	if len(im.images) == 0 {
+		return nil
+	}
+	return im.client.Ping(ctx, im.options.Placement.pushed(im.images[0].names[0]), true)
+}
+
+// run imports every image that is not there yet; releases last, so that their
+// tags come when all their components are there.
+func (im *Importer) run(ctx context.Context) ([]ImageResult, error) {
+	im.absent, im.cut = map[int]bool{}, map[int]bool{}
+	im.push.turn()
+	var first, last []placed
+	for _, image := range im.images {
+		switch {
+		case im.isThere(image.Reference):
+		case im.vital[image.Digest] == nil:
+			first = append(first, image)
+		default:
+			last = append(last, image)
+		}
+	}
+	for _, images := range [][]placed{first, last} {
+		err := forEach(ctx, jobs(im.options.Jobs), len(images), func(ctx context.Context, i int) error {
+			im.image(ctx, images[i])
+			return ctx.Err()
+		})
+		if err != nil {
+			return im.list(), err
+		}
+	}
+	return im.list(), im.verdict()
+}
+
+// releaseParts are the references of a release's components, by the digest of
+// the release: under whatever name it was asked for, it is nothing without them.
+func (c *Content) releaseParts() map[digest.Digest][]string {
+	parts := map[digest.Digest][]string{}
+	for _, r := range c.Releases {
+		release, _ := oci.ParseReference(r.Image)
+		parts[release.Digest] = []string{}
+		for _, component := range r.Components {
+			parts[release.Digest] = append(parts[release.Digest], component.Image)
+		}
+	}
+	return parts
+}
+
+// image imports one image, and records what became of it.
+func (im *Importer) image(ctx context.Context, image placed) {
+	state, err := im.attempt(ctx, image)
+	im.conclude(ctx, image, state, err)
+}
+
+// conclude records what became of an image.
+func (im *Importer) conclude(ctx context.Context, image placed, state string, err error) {
+	result := ImageResult{Reference: image.Reference, Digest: image.Digest}
+	var failed error
+	switch {
+	case err == nil:
+		result.State, result.Names = state, im.names(image)
+	case errors.Is(err, errSkip):
+		result.State, result.Reason = StateSkipped, skipReason(err)
+	case ctx.Err() != nil:
+		result.State = StateOpen
+	default:
+		result.State, result.Reason = StateFailed, err.Error()
+		failed = fmt.Errorf("import %s: %w", image.Reference, err)
+	}
+	im.record(result)
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.failed[image.Reference] = failed
+}
+
+func (im *Importer) record(r ImageResult) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.results[r.Reference] = r
+}
+
+// errSkip: an image is left out, with leave.
+var errSkip = errors.New("skipped")
+
+func skipReason(err error) string { return strings.TrimPrefix(err.Error(), errSkip.Error()+": ") }
+
+func (im *Importer) attempt(ctx context.Context, image placed) (state string, err error) {
+	if why, lacks := im.lacking[image.Reference]; lacks {
+		return "", fmt.Errorf("%w: %s", errSkip, why)
+	}
+	if part := im.waitsFor(image); part != "" {
+		return "", im.ahead(ctx, image, fmt.Errorf("%w: its component %s is not there", errSkip, part))
+	}
+	present, err := im.present(ctx, image)
+	if err != nil || present {
+		return StatePresent, err
+	}
+	return StateImported, im.push.image(ctx, image)
+}
+
+// present asks the registry, once, whether an image is there. What other images
+// its names lead to is kept.
+func (im *Importer) present(ctx context.Context, image placed) (bool, error) {
+	im.mu.Lock()
+	asked := im.asked[image.Reference]
+	im.mu.Unlock()
+	if asked {
+		return false, nil
+	}
+	present, moved, err := im.push.present(ctx, image)
+	if err != nil || present {
+		return present, err
+	}
+	for _, was := range moved {
+		if err := im.push.keep(ctx, was); err != nil {
+			return false, err
+		}
+	}
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.asked[image.Reference] = true
+	return false, nil
+}
+
+// waitsFor is a component without which a release is not tagged, if one is not
+// there.
+func (im *Importer) waitsFor(image placed) string {
+	for _, part := range im.vital[image.Digest] {
+		if !im.isThere(part) {
+			return part
+		}
+	}
+	return ""
+}
+
+// ahead brings what this medium has of a release whose components are on others:
+// it may not come again. It gives why the release waits, or what failed.
+func (im *Importer) ahead(ctx context.Context, image placed, waits error) error {
+	if im.whole {
+		return waits
+	}
+	err := im.push.everywhere(ctx, image, false)
+	if err == nil || errors.Is(err, errSkip) {
+		return waits
+	}
+	return err
+}
+
+func (im *Importer) isThere(reference string) bool {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	state := im.results[reference].State
+	return state == StateImported || state == StatePresent
+}
+
+// absentFrom notes the volumes that a blob needs and that were not given, from one
+// of its bytes on, and says so. A blob that is cut is given in the order of its
+// parts: what comes after one that is absent has to be given again.
+func (im *Importer) absentFrom(e Entry, done int64) error {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	var needed []string
+	for _, at := range im.bundle.Layout.spans(e.data()+done, e.Size-done) {
+		if len(needed) > 0 || !im.given(at) {
+			im.absent[at.volume] = true
+			needed = append(needed, im.bundle.Inventory.Storage.Volumes[at.volume].Name)
+		}
+	}
+	if all := im.bundle.Layout.spans(e.data(), e.Size); len(all) > 1 {
+		for _, at := range all {
+			im.cut[at.volume] = true
+		}
+		return fmt.Errorf("%w: %s is cut over several volumes; next is %s, which was not given", errSkip, e.Digest, needed[0])
+	}
+	return fmt.Errorf("%w: %s is on %s, which was not given", errSkip, e.Digest, needed[0])
+}
+
+func (im *Importer) given(at span) bool {
+	return slices.ContainsFunc(im.volumes, func(v *volumeSet) bool { return v.files[at.volume] != nil })
+}
+
+// verdict adds to what failed what was left out.
+func (im *Importer) verdict() error {
+	failed := slices.DeleteFunc(slices.Collect(maps.Values(im.failed)), func(err error) bool { return err == nil })
+	all := []error{joinSome(failed, maxFailures, "images could not be imported")}
+	if len(im.absent) > 0 {
+		all = append(all, &AbsentError{im.volumeNames(im.absent), im.volumeNames(im.cut)})
+	}
+	if n := len(im.bundle.Inventory.Content.Missing); n > 0 {
+		all = append(all, fmt.Errorf("%w: %d, as the bundle records", ErrMissing, n))
+	}
+	return errors.Join(all...)
+}
+
+func (im *Importer) volumeNames(volumes map[int]bool) []string {
+	var names []string
+	for _, i := range slices.Sorted(maps.Keys(volumes)) {
+		names = append(names, im.bundle.Inventory.Storage.Volumes[i].Name)
+	}
+	return names
+}
