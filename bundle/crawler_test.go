@@ -111,7 +111,19 @@ func (c *crawler) list(path string, into any) error {
 	return json.Unmarshal(raw, into)
 }
 
+// get asks again for what the registry cannot say while it writes: it writes the
+// link of a tag in place, and a reader that comes between meets an empty file.
 func (c *crawler) get(method, path string) (status int, digest string, body []byte, err error) {
+	for range 10 {
+		status, digest, body, err = c.ask(method, path)
+		if status != http.StatusInternalServerError {
+			break
+		}
+	}
+	return status, digest, body, err
+}
+
+func (c *crawler) ask(method, path string) (status int, digest string, body []byte, err error) {
 	req, err := http.NewRequest(method, "http://"+c.host+"/v2/"+path, nil)
 	if err != nil {
 		return 0, "", nil, err
