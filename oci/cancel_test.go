@@ -1,6 +1,7 @@
 package oci_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -36,6 +37,11 @@ func TestCancelEndsQuickly(t *testing.T) {
 			"has blob": func(ctx context.Context) error { _, err := c.HasBlob(ctx, image, zeroDigest); return err },
 			"mount":    func(ctx context.Context) error { _, err := c.Mount(ctx, image, zeroDigest, "c"); return err },
 			"put blob": func(ctx context.Context) error { return c.PutBlob(ctx, image, blobOf(data), opening(data)) },
+			"range":    func(ctx context.Context) error { _, err := c.BlobRange(ctx, image, blobOf(data), 1, 2); return err },
+			"begin":    func(ctx context.Context) error { _, err := c.BeginUpload(ctx, image, blobOf(data)); return err },
+			"put once": func(ctx context.Context) error {
+				return c.PutBlobOnce(ctx, image, blobOf(data), bytes.NewReader(data))
+			},
 			"put node": func(ctx context.Context) error { return c.PutNode(ctx, image, "x", []byte("{}")) },
 			"referrers": func(ctx context.Context) error {
 				_, _, err := c.Referrers(ctx, image.WithDigest(zeroDigest))

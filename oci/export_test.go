@@ -19,3 +19,8 @@ func Bounded(r io.Reader, limit int64) io.Reader { return &bounded{r, limit} }
 
 // SetNotice shortens the time after which somebody is told of a stall.
 func (c *Client) SetNotice(d time.Duration) { c.notices.limit = d }
+
+// SetNotices sets who is told, and the first wait between two tries.
+func (c *Client) SetNotices(tell func(string), backoff time.Duration) {
+	c.notices.tell, c.backoff = tell, backoff
+}

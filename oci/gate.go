@@ -52,7 +52,7 @@ func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := next.RoundTrip(r)
 	if err != nil {
 		err = schemeMismatch(err)
-		n.failed(r, err, g.isTransient(r.URL.Host, err))
+		n.failed(r, err, g.isTransient(r, err))
 		return nil, err
 	}
 	g.met.Store(r.URL.Host, true)
@@ -108,10 +108,11 @@ func noteOf(ctx context.Context) *note {
 }
 
 // isTransient says whether a failure may be gone the next time. A port where
-// nobody ever answered is a wrong one; where somebody did, he may come back.
-func (g *gate) isTransient(host string, err error) bool {
-	_, met := g.met.Load(host)
-	return isTransient(err) && (met || !errors.Is(err, syscall.ECONNREFUSED))
+// nobody ever answered is a wrong one; where somebody did, he may come back, and
+// a registry that sent us there may send us elsewhere.
+func (g *gate) isTransient(r *http.Request, err error) bool {
+	_, met := g.met.Load(r.URL.Host)
+	return isTransient(err) && (met || r.Response != nil || !errors.Is(err, syscall.ECONNREFUSED))
 }
 
 // asks notes whom a request goes to.

@@ -194,8 +194,9 @@ func TestUploadWithheldHTTP2(t *testing.T) {
 	}
 }
 
-// uploads is a registry that begins uploads, and hands the PUTs on.
-func uploads(t *testing.T, put http.HandlerFunc) *server {
+// uploads is a registry that begins uploads, and hands the PUTs on, and the PATCHes
+// if there is a handler.
+func uploads(t *testing.T, put http.HandlerFunc, patch ...http.HandlerFunc) *server {
 	t.Helper()
 	return serve(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.Method {
@@ -204,6 +205,8 @@ func uploads(t *testing.T, put http.HandlerFunc) *server {
 			w.WriteHeader(http.StatusAccepted)
 		case http.MethodPut:
 			put(w, r)
+		case http.MethodPatch:
+			patch[0](w, r)
 		default:
 			w.WriteHeader(http.StatusNoContent)
 		}

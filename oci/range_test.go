@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"airlift/oci"
+	"airlift/oci/ocitest"
 )
 
 func readRange(t *testing.T, c *oci.Client, s *server, data []byte, offset, length int64) ([]byte, error) {
@@ -29,6 +30,15 @@ func TestBlobRange(t *testing.T) {
 	data := bytesOf(100_000)
 	whole := func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) }
 	refused := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusRequestedRangeNotSatisfiable) }
+	part := func(said string, body []byte) http.HandlerFunc { // of unknown length, and cut when that is not what was said
+		return func(w http.ResponseWriter, _ *http.Request) {
+			if said != "" {
+				w.Header().Set("Content-Range", said)
+			}
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(body)
+		}
+	}
 	for name, c := range map[string]struct {
 		offset, length int64
 		faults         []http.HandlerFunc
@@ -43,14 +53,15 @@ func TestBlobRange(t *testing.T) {
 		"ignored":         {20_000, 30_000, []http.HandlerFunc{whole}, "bytes=20000-49999", true},
 		"ignored at 0":    {0, 30_000, []http.HandlerFunc{whole}, "bytes=0-29999", true},
 		"not satisfiable": {20_000, 30_000, []http.HandlerFunc{refused, whole}, "bytes=20000-49999;", true},
-		"cut, then on": {20_000, 30_000, []http.HandlerFunc{func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Range", "bytes 20000-49999/100000")
-			w.Header().Set("Content-Length", "30000")
-			w.WriteHeader(http.StatusPartialContent)
-			_, _ = w.Write(data[20_000:25_000])
-			w.(http.Flusher).Flush()
-			panic(http.ErrAbortHandler)
-		}, nil}, "bytes=20000-49999;bytes=25000-49999", false},
+		"another range":   {20_000, 30_000, []http.HandlerFunc{part("bytes 0-29999/100000", data[:30_000]), whole}, "bytes=20000-49999;", true},
+		"too long":        {20_000, 30_000, []http.HandlerFunc{part("bytes 20000-50000/100000", data[20_000:50_001]), whole}, "bytes=20000-49999;", true},
+		"not told which":  {20_000, 30_000, []http.HandlerFunc{part("", data[20_000:50_000]), whole}, "bytes=20000-49999;", true},
+		"total unknown":   {20_000, 30_000, []http.HandlerFunc{part("bytes 20000-49999/*", data[20_000:50_000])}, "bytes=20000-49999", false},
+		"a part of it":    {20_000, 30_000, []http.HandlerFunc{part("bytes 20000-29999/100000", data[20_000:30_000]), nil}, "bytes=20000-49999;bytes=30000-49999", false},
+		"ignored, cut":    {20_000, 30_000, []http.HandlerFunc{cutAfter(data, 25_000), whole}, "bytes=20000-49999;", true},
+		"nothing":         {20_000, 0, nil, "", false},
+		"nothing, at 0":   {0, 0, nil, "", false},
+		"cut, then on":    {20_000, 30_000, []http.HandlerFunc{part("bytes 20000-49999/100000", data[20_000:25_000]), nil}, "bytes=20000-49999;bytes=25000-49999", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := blobServer(t, data, c.faults...)
@@ -99,73 +110,132 @@ func TestBlobRangeReusesConnection(t *testing.T) {
 	}
 }
 
-// TestBlobRangeFreshRedirect: each try goes back to the registry, for the place
-// that it was sent to may be gone.
-func TestBlobRangeFreshRedirect(t *testing.T) {
+// TestBlobRangeOfWrongSize: what belies the descriptor is no range to be mended.
+func TestBlobRangeOfWrongSize(t *testing.T) {
 	data := bytesOf(100_000)
-	var tries atomic.Int32
-	storage := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/place2" {
-			panic(http.ErrAbortHandler)
+	for said, reason := range map[string]string{
+		"bytes 500-999/100001": "the registry has 100001 bytes of it, not 100000",
+		"bytes 500-999/100000": "the registry sent more than was asked for: the bytes up to 1000 of 100000",
+	} {
+		s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Range", said)
+			w.WriteHeader(http.StatusPartialContent)
+			_, _ = w.Write(data[500:1001])
+		})
+		_, err := readRange(t, client(t, s.host), s, data, 500, 500)
+		wantError(t, err, reason)
+		if len(s.seen()) != 1 {
+			t.Errorf("%s: asked %d times", said, len(s.seen()))
 		}
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
-	})
-	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, fmt.Sprintf("http://%s/place%d", storage.host, tries.Add(1)), http.StatusTemporaryRedirect)
-	})
-	got, err := readRange(t, client(t, s.host, storage.host), s, data, 10, 500)
-	if err != nil || !bytes.Equal(got, data[10:510]) || tries.Load() != 2 {
-		t.Errorf("%d tries, %d bytes, %v", tries.Load(), len(got), err)
 	}
 }
 
-// TestNotices: what people wait for is told, once, and without what is secret.
-func TestNotices(t *testing.T) {
-	data := bytesOf(100_000)
-	s := blobServer(t, data, func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
-		_, _ = w.Write(data[:60_000])
-		w.(http.Flusher).Flush()
-		<-r.Context().Done()
-	}, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Retry-After", "1")
-		w.WriteHeader(http.StatusTooManyRequests)
-	}, nil)
-	told := make(chan string, 10)
-	c := newClient(t, oci.Options{Insecure: []string{s.host}, Notice: func(text string) { told <- text }})
-	c.SetLimits(200*time.Millisecond, time.Minute)
-	c.SetNotice(50 * time.Millisecond)
-	if got, err := readBlob(t, c, s, data); err != nil || !bytes.Equal(got, data) {
-		t.Fatal(err)
-	}
-	first, second := <-told, <-told
-	if want := "no data from " + s.host + " for 50ms"; first != want {
-		t.Errorf("told %q, want %q", first, want)
-	}
-	if !strings.Contains(second, "429 Too Many Requests; trying again in ") {
-		t.Errorf("told %q", second)
-	}
-}
-
-// TestNoticesOfNothing: a reader that takes its time is not the network's fault.
-func TestNoticesOfNothing(t *testing.T) {
-	data := bytesOf(4 << 20)
-	s := blobServer(t, data)
-	told := make(chan string, 10)
-	c := newClient(t, oci.Options{Insecure: []string{s.host}, Notice: func(text string) { told <- text }})
-	c.SetNotice(20 * time.Millisecond)
-	r, err := c.Blob(background, parse(t, s.host+"/a"), blobOf(data))
+// TestBlobRangeOfRegistry: registries as they are know closed ranges.
+func TestBlobRangeOfRegistry(t *testing.T) {
+	embedded, stop, err := ocitest.Embedded()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	<-time.After(100 * time.Millisecond)
-	if got, err := io.ReadAll(r); err != nil || !bytes.Equal(got, data) {
+	defer stop()
+	data := bytesOf(1_000_000)
+	for _, host := range []string{ocitest.StartRegistry(t).Host, embedded} {
+		proxy := ocitest.Misbehave(t, host, nil)
+		c, r := client(t, proxy.Host), parse(t, proxy.Host+"/a/b")
+		if err := c.PutBlob(background, r, blobOf(data), opening(data)); err != nil {
+			t.Fatal(err)
+		}
+		asked := int64(0)
+		for _, at := range [][2]int64{{0, 1}, {0, 999_999}, {1, 999_999}, {123, 456_789}, {999_999, 1}} {
+			body, err := c.BlobRange(background, r, blobOf(data), at[0], at[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(body)
+			body.Close()
+			if err != nil || !bytes.Equal(got, data[at[0]:at[0]+at[1]]) {
+				t.Errorf("%s: %d bytes from %d: %d bytes, %v", host, at[1], at[0], len(got), err)
+			}
+			asked += at[1]
+		}
+		if more := proxy.Sent() - asked; c.IgnoresRanges(r) || more > 100 { // the logins have a body
+			t.Errorf("%s: %d bytes were sent beside; ranges are ignored: %v", host, more, c.IgnoresRanges(r))
+		}
+	}
+}
+
+// TestIgnoresRangesOfMirror: it is the mirror that is asked.
+func TestIgnoresRangesOfMirror(t *testing.T) {
+	data := bytesOf(1000)
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) })
+	c := newClient(t, oci.Options{Insecure: []string{s.host}, Mirrors: []oci.SourceMirror{{Source: "quay.io", Mirror: s.host + "/quay"}}})
+	r := parse(t, "quay.io/a/b")
+	body, err := c.BlobRange(background, r, blobOf(data), 10, 20)
+	if err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case text := <-told:
-		t.Errorf("told %q", text)
-	default:
+	defer body.Close()
+	if got, err := io.ReadAll(body); err != nil || !bytes.Equal(got, data[10:30]) {
+		t.Errorf("got %d bytes, %v", len(got), err)
+	}
+	for where, want := range map[string]bool{"quay.io/c": true, s.host + "/d": true, "registry.example/e": false} {
+		if c.IgnoresRanges(parse(t, where)) != want {
+			t.Errorf("%s: it is not %v that ranges are ignored", where, want)
+		}
+	}
+}
+
+// TestBlobRangeRetryAfter: a registry says when to come back, in seconds or as a
+// date; it is not asked before, and then for the same range.
+func TestBlobRangeRetryAfter(t *testing.T) {
+	data := bytesOf(100_000)
+	for _, form := range []string{"seconds", "date"} {
+		var due time.Time
+		s := blobServer(t, data, func(w http.ResponseWriter, _ *http.Request) {
+			now := time.Now()
+			due = now.Add(time.Second)
+			value := "1"
+			if form == "date" {
+				due = now.Add(2 * time.Second).Truncate(time.Second)
+				value = due.UTC().Format(http.TimeFormat)
+			}
+			w.Header().Set("Retry-After", value)
+			w.WriteHeader(http.StatusTooManyRequests)
+		}, func(w http.ResponseWriter, r *http.Request) {
+			if early := time.Until(due); early > 0 {
+				t.Errorf("%s: asked again %s early", form, early)
+			}
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+		})
+		got, err := readRange(t, client(t, s.host), s, data, 300, 500)
+		if err != nil || !bytes.Equal(got, data[300:800]) || len(s.seen()) != 2 || s.seen()[1].Header.Get("Range") != "bytes=300-799" {
+			t.Errorf("%s: %d requests, %d bytes, %v", form, len(s.seen()), len(got), err)
+		}
+	}
+}
+
+// TestBlobRangeFreshRedirect: each try goes back to the registry, for the storage
+// that it was sent to may be dead, or dies meanwhile, and another lives.
+func TestBlobRangeFreshRedirect(t *testing.T) {
+	data := bytesOf(100_000)
+	dead, dying, living := serve(t, nil), blobServer(t, data, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Range", "bytes 10-90009/100000")
+		w.WriteHeader(http.StatusPartialContent)
+		_, _ = w.Write(data[10:40_010])
+		w.(http.Flusher).Flush()
+		panic(http.ErrAbortHandler)
+	}), blobServer(t, data)
+	dead.Close()
+	var tries atomic.Int32
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		n := tries.Add(1)
+		storage := []*server{dead, dying, living}[min(n, 3)-1]
+		http.Redirect(w, r, fmt.Sprintf("%s/blob?signature=%d", storage.URL, n), http.StatusTemporaryRedirect)
+	})
+	got, err := readRange(t, client(t, s.host, dead.host, dying.host, living.host), s, data, 10, 90_000)
+	if err != nil || !bytes.Equal(got, data[10:90_010]) || tries.Load() != 3 || len(dying.seen()) != 1 {
+		t.Fatalf("%d tries, %d bytes, %v", tries.Load(), len(got), err)
+	}
+	if last := living.seen()[0]; last.Header.Get("Range") != "bytes=40010-90009" || last.URL.RawQuery != "signature=3" {
+		t.Errorf("asked for %s at %s", last.Header.Get("Range"), last.URL)
 	}
 }

@@ -107,9 +107,10 @@ func (u *Upload) Append(ctx context.Context, part io.Reader, size int64) error {
 	return u.move(resp)
 }
 
-// wake asks something that can be asked again. After a pause the login may have
-// run out, and the connection may be dead without anybody knowing: both would
-// cost the one try that a part has.
+// wake asks something that can be asked again, and soon. After a pause the login
+// may have run out, and the connection may be dead without anybody knowing: both
+// would cost the one try that a part has, and the latter the long wait for the
+// answer to the last request.
 func (u *Upload) wake(ctx context.Context) error {
 	if u.done == 0 {
 		return nil // it was just begun
@@ -123,6 +124,9 @@ func (u *Upload) wake(ctx context.Context) error {
 func (u *Upload) Commit(ctx context.Context) error {
 	if u.done != u.blob.Size {
 		return fmt.Errorf("push blob %s: only %d of %d bytes were sent", u.blob.Digest, u.done, u.blob.Size)
+	}
+	if err := u.wake(ctx); err != nil {
+		return err
 	}
 	q := u.last()
 	q.limit, q.body = u.client.commit, http.NoBody
