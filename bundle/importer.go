@@ -106,7 +106,7 @@ func (im *Importer) take(b *Bundle) error {
 // its inventory.
 func (b *Bundle) Same(other *Bundle) error {
 	if string(b.bytes) != string(other.bytes) {
-		return fmt.Errorf("%w: %s holds another bundle than the medium before, or its %s is damaged", ErrDamaged, strings.Join(other.dirs, ", "), InventoryFile)
+		return fmt.Errorf("%s holds another bundle than the medium before", strings.Join(other.dirs, ", "))
 	}
 	return nil
 }
