@@ -130,7 +130,7 @@ func (c *checkpoint) close() error {
 	if c.file == nil {
 		return nil
 	}
-	return c.file.Close()
+	return storageError(c.file.Close())
 }
 
 // done notes that everything up to a position is recorded.

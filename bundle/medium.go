@@ -95,7 +95,7 @@ func (m medium) renew(name string, contents []byte) error {
 		err = m.on.remove(m.path(name))
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return storageError(err)
 	}
 	return m.write(name, contents)
 }
@@ -118,7 +118,7 @@ func (m medium) syncDir() error { return storageError(m.on.syncDir(m.dir)) }
 func (m medium) remove(names ...string) error {
 	for _, name := range names {
 		if err := m.on.remove(m.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
+			return storageError(err)
 		}
 	}
 	return m.syncDir()
