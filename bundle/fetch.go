@@ -72,7 +72,7 @@ func (f *fetcher) schedule(pieces []piece) {
 	defer close(f.runs)
 	for _, p := range pieces {
 		for offset := p.from; p.inline == nil && offset < p.Size; {
-			r := &run{p.Entry, offset, min(segmentSize, p.Size-offset), make(chan *segment, cap(f.buffers))}
+			r := &run{p.Entry, offset, min(f.from.segment, p.Size-offset), make(chan *segment, cap(f.buffers))}
 			if f.from.streams(p.Entry) {
 				r.length = p.Size - offset
 			}
@@ -92,7 +92,7 @@ func (f *fetcher) fill(r *run) bool {
 		case <-f.ctx.Done():
 			return false
 		case buffer := <-f.buffers:
-			s := &segment{bytes: sized(buffer, min(segmentSize, r.length-done)), ready: make(chan struct{})}
+			s := &segment{bytes: sized(buffer, min(f.from.segment, r.length-done)), ready: make(chan struct{})}
 			r.segments <- s // neither blocks: there is room for all buffers
 			f.ordered <- s
 			if done == 0 {

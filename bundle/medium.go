@@ -95,7 +95,7 @@ func (m medium) renew(name string, contents []byte) error {
 		err = m.on.remove(m.path(name))
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return storageError(err)
 	}
 	return m.write(name, contents)
 }

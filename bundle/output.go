@@ -33,8 +33,10 @@ type Output struct {
 
 // OpenOutput locks a directory, and makes it if there is none. ErrLocked if
 // another run has it.
-func OpenOutput(dir string) (*Output, error) {
-	o := &Output{medium: medium{dir, disk{}}, lock: flock.New(dir, flock.SetFlag(os.O_RDONLY))}
+func OpenOutput(dir string) (*Output, error) { return openOutput(dir, disk{}) }
+
+func openOutput(dir string, on storage) (*Output, error) {
+	o := &Output{medium: medium{dir, on}, lock: flock.New(dir, flock.SetFlag(os.O_RDONLY))}
 	if err := o.makeDir(filepath.Clean(dir)); err != nil {
 		return nil, errors.Join(err, o.Close())
 	}

@@ -17,16 +17,17 @@ import (
 // sources knows where each node and blob can be fetched: in the repositories
 // of the images that need it, in their order.
 type sources struct {
-	client *oci.Client
-	read   map[digest.Digest][]byte // nodes that need not be fetched
-	nodes  nodeTable
-	users  map[digest.Digest][]string // references of images
-	check  nodeCheck
-	reuse  *reuse // bundles that are asked first
+	client  *oci.Client
+	read    map[digest.Digest][]byte // nodes that need not be fetched
+	nodes   nodeTable
+	users   map[digest.Digest][]string // references of images
+	check   nodeCheck
+	reuse   *reuse // bundles that are asked first
+	segment int64  // bytes of a blob that are asked for at once
 }
 
 func newSources(client *oci.Client, c *Content, r *reuse) *sources {
-	return &sources{client, c.read, c.nodeByDigest(), c.users(), newNodeCheck(c), r}
+	return &sources{client, c.read, c.nodeByDigest(), c.users(), newNodeCheck(c), r, segmentSize}
 }
 
 // users gives, for each node and blob, the references of the images that need it.

@@ -64,7 +64,7 @@ func tinyStream(t *testing.T, volumeSize int64, key *ecdsa.PrivateKey) []byte {
 	return stream.Bytes()
 }
 
-func testKey(t *testing.T) *ecdsa.PrivateKey {
+func testKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := verify.GenerateKey()
 	if err != nil {

@@ -53,7 +53,7 @@ func (f *volumeFiles) close() error {
 	}
 	err := f.file.Close()
 	f.file = nil
-	return err
+	return storageError(err)
 }
 
 func (f *volumeFiles) due(at position) bool { return f.checkpoint.due(at) }
