@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -153,9 +156,29 @@ func TestBlobOverTwoMedia(t *testing.T) {
 // each is asked for by its volumes.
 func threeMedia(t *testing.T, key string) (media [3]string, images []string) {
 	t.Helper()
-	host := embedded(t)
+	host, asked, images := sharing(t)
+	if os.Getuid() != 0 {
+		whole := t.TempDir()
+		airlift(t, exportFrom(host, key, whole, asked...)...).exits(t, 0)
+		for i, volumes := range []string{"1-3", "4-5", "6-"} {
+			media[i] = filepath.Join(t.TempDir(), "medium")
+			airlift(t, exportFrom(host, key, media[i], "--from", filepath.Join(whole, "bundle.json"), "--volume", volumes)...).exits(t, 0)
+		}
+		return media, images
+	}
+	media = smallMedia(t)
+	airlift(t, exportFrom(host, key, media[0], onto(media, asked...)...)...).exits(t, 0)
+	verified(t, key, media[:]...)
+	return media, images
+}
+
+// sharing is a registry with images that share layers, the flags that ask for
+// them in volumes of two layers, and what they are in a registry.
+func sharing(t *testing.T) (host string, asked, images []string) {
+	t.Helper()
+	host = embedded(t)
 	b := ocitest.NewBuilder(host)
-	var asked []string
+	asked = []string{"--volume-size", "2.1MB"}
 	for i, seeds := range []string{"abc", "de", "fgh", "ahi"} {
 		repo := fmt.Sprint("team/app", i)
 		var layers []ocispec.Descriptor
@@ -168,41 +191,64 @@ func threeMedia(t *testing.T, key string) (media [3]string, images []string) {
 	if b.Err() != nil {
 		t.Fatal(b.Err())
 	}
-	asked = append(asked, "--volume-size", "2.1MB")
-	if os.Getuid() != 0 {
-		whole := t.TempDir()
-		airlift(t, exportFrom(host, key, whole, asked...)...).exits(t, 0)
-		for i, volumes := range []string{"1-3", "4-5", "6-"} {
-			media[i] = filepath.Join(t.TempDir(), "medium")
-			airlift(t, exportFrom(host, key, media[i], "--from", filepath.Join(whole, "bundle.json"), "--volume", volumes)...).exits(t, 0)
-		}
-		return media, images
-	}
+	return host, asked, images
+}
+
+// smallMedia have room for two volumes each.
+func smallMedia(t *testing.T) (media [3]string) {
+	t.Helper()
 	for i := range media {
 		media[i] = tmpfs(t, 5_000_000)
 	}
-	asked = append(asked, "--continue-on", media[1], "--continue-on", media[2])
-	airlift(t, exportFrom(host, key, media[0], asked...)...).exits(t, 0)
-	verified(t, key, media[:]...)
-	return media, images
+	return media
 }
 
-// TestReadOnlyMedium is a medium that nobody can write to: not even a lock.
-func TestReadOnlyMedium(t *testing.T) {
+// onto adds the media that follow the first.
+func onto(media [3]string, what ...string) []string {
+	return slices.Concat(what, []string{"--continue-on", media[1], "--continue-on", media[2]})
+}
+
+// TestKilledOverMedia: as TestKilledExport, from one medium to the next.
+func TestKilledOverMedia(t *testing.T) {
 	t.Parallel()
-	key, source := keyPair(t), embedded(t)
-	b := ocitest.NewBuilder(source)
-	image := b.Image("team/app", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{b.RandomLayer("team/app", "one", 700_000)}})
-	if b.Err() != nil {
-		t.Fatal(b.Err())
+	host, asked, _ := sharing(t)
+	key, whole, media := keyPair(t), smallMedia(t), smallMedia(t)
+	began := time.Now()
+	airlift(t, exportFrom(host, key, whole[0], onto(whole, asked...)...)...).exits(t, 0)
+	took := time.Since(began)
+	same := []string{"--from", filepath.Join(whole[0], "bundle.json"), "--volume", "1-", "--checkpoint", "64KB"}
+	args := exportFrom(host, key, media[0], onto(media, same...)...)
+	random, kills := rand.New(rand.NewPCG(2, 0)), 0
+	for cycle := range atLength(20, 500) {
+		for again := range 2 {
+			began := time.Now()
+			if killedAfter(t, args, time.Duration(random.Int64N(int64(took)))) {
+				kills++
+			} else if again == 0 {
+				took = time.Since(began) // it is quicker now
+			}
+		}
+		airlift(t, args...).exits(t, 0)
+		for i := range media {
+			if names := differ(t, whole[i], media[i]); names != nil {
+				t.Fatalf("cycle %d: medium %d is not the same: %s", cycle, i+1, names)
+			}
+			emptied(t, media[i])
+		}
 	}
-	dir := tmpfs(t, 8<<20)
-	airlift(t, exportFrom(source, key, dir, "--image", "quay.io/team/app:v1")...).exits(t, 0)
-	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+	t.Logf("%d kills", kills)
+}
+
+// emptied removes all that is in a directory.
+func emptied(t *testing.T, dir string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	readOnly(t, key, dir)
-	wantPullable(t, imported(t, key, dir), "team/app@"+image.Digest.String())
 }
 
 // tmpfs is a file system in memory of size bytes.
