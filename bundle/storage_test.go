@@ -215,19 +215,19 @@ func scratch(t *testing.T) string {
 	return dir
 }
 
-// fault is a way in which a storage fails.
-type fault struct {
+// failure is a way in which a storage fails.
+type failure struct {
 	err     error
 	forever bool
 	short   bool
 }
 
-var faults = []fault{
+var failures = []failure{
 	{err: syscall.EIO}, {err: syscall.EIO, forever: true, short: true},
 	{err: syscall.ENOSPC, short: true}, {err: syscall.ENOSPC, forever: true},
 }
 
-var moreFaults = []fault{
+var moreFailures = []failure{
 	{err: syscall.EIO, forever: true}, {err: syscall.EIO, short: true},
 	{err: syscall.ENOSPC}, {err: syscall.ENOSPC, forever: true, short: true},
 	{err: syscall.EDQUOT, forever: true}, {err: syscall.EFBIG, short: true},
@@ -238,9 +238,9 @@ var moreFaults = []fault{
 // that is not, no sync is tried again, and the next run ends as if nothing had
 // been.
 func TestEveryStorageFault(t *testing.T) {
-	kinds := faults
+	kinds := failures
 	if soak() {
-		kinds = append(kinds, moreFaults...)
+		kinds = append(kinds, moreFailures...)
 	}
 	for _, volumeSize := range []int64{0, 6000} {
 		t.Run(fmt.Sprint(volumeSize), func(t *testing.T) {
@@ -260,7 +260,7 @@ func TestEveryStorageFault(t *testing.T) {
 	}
 }
 
-func (f *fixture) storageFault(n int, kind fault) {
+func (f *fixture) storageFault(n int, kind failure) {
 	f.Helper()
 	dir, after := scratch(f.T), ""
 	defer os.RemoveAll(dir)
