@@ -251,6 +251,24 @@ func emptied(t *testing.T, dir string) {
 	}
 }
 
+// TestReadOnlyMedium is a medium that nobody can write to: not even a lock.
+func TestReadOnlyMedium(t *testing.T) {
+	t.Parallel()
+	key, source := keyPair(t), embedded(t)
+	b := ocitest.NewBuilder(source)
+	image := b.Image("team/app", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{b.RandomLayer("team/app", "one", 700_000)}})
+	if b.Err() != nil {
+		t.Fatal(b.Err())
+	}
+	dir := tmpfs(t, 8<<20)
+	airlift(t, exportFrom(source, key, dir, "--image", "quay.io/team/app:v1")...).exits(t, 0)
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	readOnly(t, key, dir)
+	wantPullable(t, imported(t, key, dir), "team/app@"+image.Digest.String())
+}
+
 // tmpfs is a file system in memory of size bytes.
 func tmpfs(t *testing.T, size int64) (dir string) {
 	t.Helper()
