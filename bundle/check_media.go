@@ -14,7 +14,7 @@ type Checks struct {
 // several. What it finds is kept; an error is of a medium that was of no use.
 func (c *Checks) Medium(b *Bundle, check func() ([]Finding, error)) error {
 	if c.first != nil {
-		if err := c.first.Same(b); err != nil {
+		if err := c.first.same(b); err != nil {
 			return err
 		}
 	}

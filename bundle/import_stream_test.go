@@ -213,6 +213,9 @@ func TestStreamCutOrChanged(t *testing.T) {
 			newCrawler(far).look(t)
 			for _, r := range results {
 				begun++
+				if r.State == bundle.StateFailed {
+					t.Errorf("byte %d of %d: %s failed, but it is the stream that did: %s", at, len(stream), r.Reference, r.Reason)
+				}
 				if r.Digest == release.Descriptor.Digest && r.State == bundle.StateImported {
 					t.Errorf("byte %d of %d: the release is tagged", at, len(stream))
 				}

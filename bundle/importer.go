@@ -87,7 +87,7 @@ func (im *Importer) take(b *Bundle) error {
 		return fmt.Errorf("%w: the bundle was opened unverified", ErrUntrusted)
 	}
 	if im.bundle != nil {
-		if err := im.bundle.Same(b); err != nil {
+		if err := im.bundle.same(b); err != nil {
 			return err
 		}
 	}
@@ -102,9 +102,9 @@ func (im *Importer) take(b *Bundle) error {
 	return im.open(b)
 }
 
-// Same is an error unless another medium is of the same bundle, byte for byte in
+// same is an error unless another medium is of the same bundle, byte for byte in
 // its inventory.
-func (b *Bundle) Same(other *Bundle) error {
+func (b *Bundle) same(other *Bundle) error {
 	if string(b.bytes) != string(other.bytes) {
 		return fmt.Errorf("%s holds another bundle than the medium before", strings.Join(other.dirs, ", "))
 	}

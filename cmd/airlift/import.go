@@ -133,7 +133,7 @@ func importMedia(c *cli.Context, b *bundle.Bundle, client *oci.Client, o bundle.
 	for results != nil && errors.Is(err, bundle.ErrAbsent) && c.Context.Err() == nil {
 		shown.close()
 		sayDamage(err)
-		next := asker.another(c, b, stillToCome(err))
+		next := asker.another(c, stillToCome(err))
 		if next == nil {
 			break
 		}

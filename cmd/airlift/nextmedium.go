@@ -63,10 +63,10 @@ func readLines(r io.Reader, lines chan<- string) {
 	}
 }
 
-// another asks for a further medium of a bundle until one is given that can be
+// another asks for a further medium until one is given that can be
 // opened: from scratch, so that its signatures are checked again. It is nil if
 // there are no more, or the run was interrupted.
-func (a *asker) another(c *cli.Context, of *bundle.Bundle, what string) *bundle.Bundle {
+func (a *asker) another(c *cli.Context, what string) *bundle.Bundle {
 	if a.usual == "" {
 		a.usual = c.Args().Get(c.NArg() - 1)
 	}
@@ -77,9 +77,6 @@ func (a *asker) another(c *cli.Context, of *bundle.Bundle, what string) *bundle.
 		}
 		a.usual = dir
 		b, err := openBundle(c, []string{dir})
-		if err == nil {
-			err = of.Same(b)
-		}
 		if err == nil {
 			return b
 		}

@@ -209,3 +209,28 @@ func TestVerifyAsks(t *testing.T) {
 	}
 	c.wantShown("two/bundle.tar.003: blob at byte 512", "still to come", "other holds another bundle", "q ends here: ", "two/bundle.tar.003: blob at byte 512", "hint: ")
 }
+
+// TestImportSaysDamage while its medium is at hand, and in the end if no good one
+// came.
+func TestImportSaysDamage(t *testing.T) {
+	dir, host := onThreeMedia(t, false), ocitest.StartRegistry(t).Host
+	volume := filepath.Join(dir, "one", "bundle.tar.002")
+	data, err := os.ReadFile(volume)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[600] ^= 1
+	if err := os.WriteFile(volume, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := talk(t, dir, "import", "--trusted-key", "k.pub", "--to", host, "--insecure-registry", host, "--cluster-registry", "registry.example", "one")
+	c.asked()
+	c.wantShown("one/bundle.tar.002: blob at byte 512", "still to come: bundle.tar.003, bundle.tar.004")
+	c.reply("three\n")
+	c.reply("two\n")
+	c.reply("q\n")
+	if code := c.end(); code != exitDamaged {
+		t.Errorf("code %d, shown %q", code, c.shown)
+	}
+	c.wantShown("still to come: bundle.tar.002\r\n", "q ends here: ", "1 image: 1 failed", "one/bundle.tar.002: blob at byte 512", "still to come: bundle.tar.002")
+}

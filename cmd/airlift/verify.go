@@ -116,7 +116,7 @@ func checkMedia(c *cli.Context, b *bundle.Bundle) ([]bundle.Finding, error) {
 			break
 		}
 		sayDamage(bundle.Verdict(checks.Findings()))
-		next = asker.another(c, b, "still to come: "+strings.Join(absent, ", "))
+		next = asker.another(c, "still to come: "+strings.Join(absent, ", "))
 	}
 	return checks.Findings(), nil
 }
