@@ -211,13 +211,24 @@ func TestResetConnections(t *testing.T) {
 
 // killedAfter runs the program and kills it after a time; it reports whether that
 // ended it.
-func killedAfter(t *testing.T, args []string, limit time.Duration) bool {
+func killedAfter(t *testing.T, args []string, after time.Duration) bool {
 	t.Helper()
-	p := airliftFor(t, limit, args...) // whose end is SIGKILL
-	_ = p.Run()                        // its state says how it ended
+	p := airlift(t, args...)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return p.killedAfter(t, after)
+}
+
+// killedAfter is the same for a program that runs.
+func (p *program) killedAfter(t *testing.T, after time.Duration) bool {
+	t.Helper()
+	kill := time.AfterFunc(after, func() { _ = p.Process.Kill() })
+	defer kill.Stop()
+	_ = p.Wait() // its state says how it ended
 	killed := p.ProcessState.Sys().(syscall.WaitStatus).Signaled()
 	if code := p.ProcessState.ExitCode(); !killed && code != 0 {
-		t.Fatalf("%v: exit code %d: %s", p.Args, code, &p.out)
+		t.Errorf("%v: exit code %d: %s", p.Args, code, &p.out)
 	}
 	return killed
 }
