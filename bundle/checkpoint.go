@@ -232,6 +232,7 @@ func (r record) state(sums []verify.Sum) (*state, error) {
 	if s.at.sum, err = hashFrom(r.At.Sum); err != nil {
 		return nil, err
 	}
+	s.start.sums = s.at.sums[:r.Start.Known]
 	if r.Start.Sum != nil {
 		if s.start.sum, err = hashFrom(r.Start.Sum); err != nil {
 			return nil, err

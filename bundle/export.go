@@ -283,7 +283,7 @@ func (x *export) entry(ctx context.Context, c *committer, p piece, f *fetcher) e
 	if errors.Is(err, errNoWayBack) {
 		return x.sources.fetchError(p.Digest, err)
 	}
-	if !errors.Is(err, errWrongBytes) {
+	if c.hurt || !errors.Is(err, errWrongBytes) {
 		return err
 	}
 	for taken < p.Size-p.from { // the rest of what is wrong

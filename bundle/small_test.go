@@ -124,26 +124,6 @@ func (s *smallExport) restart(ctx context.Context, dir string, on storage) (err 
 	return s.run(ctx, dir, on, ExportOptions{})
 }
 
-// complete says whether a directory claims to be complete: its seal is signed,
-// and no checkpoint says otherwise.
-func (s *smallExport) complete(dir string) bool {
-	m := medium{dir, disk{}}
-	x := &export{inv: s.inv, options: ExportOptions{Key: s.key}}
-	_, err := x.sealed(m)
-	return err == nil && !m.has(CheckpointFile)
-}
-
-// wantTrue: a directory that claims to be complete is.
-func (s *smallExport) checkClaim(dir string, want map[string]string) error {
-	if !s.complete(dir) {
-		return nil
-	}
-	if err := sameFiles(dir, want); err != nil {
-		return fmt.Errorf("it claims to be complete: %w", err)
-	}
-	return nil
-}
-
 // sameFiles says how a directory differs from what it should hold.
 func sameFiles(dir string, want map[string]string) error {
 	got, err := contentsOf(dir)
