@@ -23,7 +23,8 @@
 //   - Import never writes a tag that names an incomplete image, nor one of a release
 //     whose components are not all there; it never lets a registry keep content whose
 //     digest was not checked. What can be known beforehand is refused before the first
-//     connection. Running it again is safe.
+//     connection. Running it again is safe. Media may come in any order, each in an
+//     import of its own; what comes as a stream needs no space.
 //   - Objects are written whole or not at all, for what the registry holds: this
 //     import and the earlier ones whose report lies beside them.
 //
