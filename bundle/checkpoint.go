@@ -127,6 +127,13 @@ func (c *checkpoint) append(s state) error {
 	return nil
 }
 
+// restart writes the first line. What stood there before was not believed: it
+// must not come back once the medium has been written to.
+func (c *checkpoint) restart(s state) error {
+	c.sums = 0
+	return c.append(s)
+}
+
 func (c *checkpoint) close() error {
 	if c.file == nil {
 		return nil

@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 )
 
@@ -21,8 +20,7 @@ type medium struct {
 
 func (m medium) path(name string) string { return filepath.Join(m.dir, name) }
 
-// bundleFiles are the names in the directory that a bundle may have, the
-// checkpoint last.
+// bundleFiles are the names in the directory that a bundle may have.
 func (m medium) bundleFiles() ([]string, error) {
 	entries, err := os.ReadDir(m.dir)
 	if err != nil {
@@ -33,9 +31,6 @@ func (m medium) bundleFiles() ([]string, error) {
 		if isBundleName(e.Name()) {
 			names = append(names, e.Name())
 		}
-	}
-	if i := slices.Index(names, CheckpointFile); i >= 0 {
-		names = append(slices.Delete(names, i, i+1), CheckpointFile)
 	}
 	return names, nil
 }
@@ -85,11 +80,12 @@ func (m medium) write(name string, contents []byte) error {
 	return m.finish(f)
 }
 
-// renew makes a small file's contents what they should be, if they are not.
+// renew makes a small file's contents what they should be, if they are not, and
+// durable: who wrote them may have been killed before they were.
 func (m medium) renew(name string, contents []byte) error {
 	held, err := os.ReadFile(m.path(name))
 	if err == nil && string(held) == string(contents) {
-		return nil
+		return m.trim(name, int64(len(contents)))
 	}
 	if err == nil {
 		err = m.on.remove(m.path(name))
@@ -98,6 +94,15 @@ func (m medium) renew(name string, contents []byte) error {
 		return storageError(err)
 	}
 	return m.write(name, contents)
+}
+
+// trim cuts a file to size, and makes it durable.
+func (m medium) trim(name string, size int64) error {
+	f, err := m.reopen(name, size)
+	if err != nil {
+		return err
+	}
+	return m.finish(f)
 }
 
 // finish makes a file and its name durable and closes it.

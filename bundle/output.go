@@ -110,10 +110,13 @@ func (o *Output) Held(key *ecdsa.PrivateKey, same func(*Inventory) bool) (*Inven
 	inv, trusted := o.inventory(key)
 	asked := inv != nil && same(inv)
 	switch {
+	case o.begun(names) && (asked || inv == nil): // what there is may not be durable, nor be signed
+		if trusted != nil {
+			inv = nil
+		}
+		return inv, o.discard(names)
 	case asked && trusted == nil:
 		return inv, nil
-	case o.begun(names) && (asked || inv == nil):
-		return nil, o.medium.remove(names...) // it was ended before it had signed what it is
 	case asked:
 		return nil, fmt.Errorf("%w: go on with the key that signed it: %w", ErrUsage, trusted)
 	case o.unfinished(names):
@@ -128,7 +131,17 @@ func (o *Output) Restart() error {
 	if err != nil || !o.unfinished(names) {
 		return err
 	}
-	return o.medium.remove(names...) // the checkpoint, which says that it is one, last
+	return o.discard(names)
+}
+
+// discard removes the files of an unfinished export: the checkpoint, which says
+// that they are that, once none of the others can come back.
+func (o *Output) discard(names []string) error {
+	rest := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == CheckpointFile })
+	if err := o.medium.remove(rest...); err != nil {
+		return err
+	}
+	return o.medium.remove(CheckpointFile)
 }
 
 // unfinished says whether files are those of an export that was not finished:

@@ -194,11 +194,13 @@ func (r *repair) touches(offset, length int64) bool {
 func (r *repair) reseal(ctx context.Context) error {
 	var sums []verify.Sum
 	for v, volume := range r.inv.Storage.Volumes {
-		path := r.medium.path(volume.Name)
 		if !r.medium.has(volume.Name) {
 			continue
 		}
-		sum, err := fileSum(ctx, path)
+		if err := r.medium.trim(volume.Name, volume.Size); err != nil { // a repair before may have been killed
+			return err
+		}
+		sum, err := fileSum(ctx, r.medium.path(volume.Name))
 		if err != nil {
 			return err
 		}

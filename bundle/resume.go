@@ -99,7 +99,12 @@ func (x *export) begin(ctx context.Context, files *volumeFiles) (*state, error) 
 	if files.checkpoint.file, err = files.reopen(CheckpointFile, size); err != nil {
 		return nil, err
 	}
-	files.checkpoint.done(s.at)
+	if files.checkpoint.done(s.at); size == 0 {
+		err = files.checkpoint.restart(*s)
+	}
+	if err != nil {
+		return nil, err
+	}
 	return s, files.continueAt(s.at.offset)
 }
 
@@ -159,14 +164,16 @@ func (f *volumeFiles) foreign() error {
 	return nil
 }
 
-// continueAt cuts the volumes to what is good, and opens the one under way.
+// continueAt cuts the volumes to what is good, and opens the one under way. Those
+// that are complete may have been read, and not be durable.
 func (f *volumeFiles) continueAt(offset int64) error {
 	for _, v := range f.part.volumes() {
 		start, end := f.layout.volume(v)
-		if n := f.length(v); end <= offset && n > end-start {
-			if err := f.trim(v, end-start); err != nil {
-				return err
-			}
+		if end > offset {
+			break
+		}
+		if err := f.trim(f.name(v), end-start); err != nil {
+			return err
 		}
 	}
 	volume, within := f.layout.at(offset)
@@ -174,15 +181,6 @@ func (f *volumeFiles) continueAt(offset int64) error {
 		within = 0
 	}
 	return f.cut(volume, within)
-}
-
-// trim cuts what does not belong to a complete volume.
-func (f *volumeFiles) trim(volume int, length int64) error {
-	file, err := f.reopen(f.name(volume), length)
-	if err != nil {
-		return err
-	}
-	return f.finish(file)
 }
 
 // length is the size of a volume's file, -1 if it is not there.

@@ -155,7 +155,8 @@ func (x *export) unseal(m medium) error {
 	return m.remove(seals...)
 }
 
-// relabel makes sure of what label has written.
+// relabel makes sure of what label has written. bundle.json and its signature were
+// durable before the first volume began.
 func (x *export) relabel(m medium) error {
 	held, err := readSmall(m.path(InventoryFile), MaxInventorySize)
 	if err != nil {
@@ -164,14 +165,7 @@ func (x *export) relabel(m medium) error {
 	if string(held) != string(x.bytes) {
 		return fmt.Errorf("%w in %s", ErrUnfinished, m.dir)
 	}
-	if err := m.renew(ReadmeFile, x.readme); err != nil || x.options.Key == nil {
-		return err
-	}
-	signed, err := x.signature(InventoryFile, x.bytes)
-	if err != nil {
-		return err
-	}
-	return m.renew(signed[0].name, signed[0].contents)
+	return m.renew(ReadmeFile, x.readme)
 }
 
 // sumsSize is the number of bytes of SHA256SUMS.
