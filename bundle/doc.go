@@ -15,9 +15,13 @@
 //     bytes are cut off again. At every instant a directory with a signed
 //     bundle.json says truly what it is, and one with a signed SHA256SUMS is
 //     complete. A directory that holds anything of another bundle is refused and
-//     left as it was.
-//   - Open is the only door to a bundle. Nothing is parsed, and no connection is
-//     made, before a trusted key's signature over bundle.json fits.
+//     left as it was. One export at a time is at work in a directory.
+//   - An export that ended in whatever way goes on where it was, from what was
+//     durable then, and ends as if nothing had been. Its checkpoint may lag behind
+//     the medium, and never runs ahead of it.
+//   - Memory for fetching is bounded, whatever the size of blobs.
+//   - Open and OpenStream are the only doors to a bundle. Nothing is parsed, and no
+//     connection is made, before a trusted key's signature over bundle.json fits.
 //   - Check finds every changed byte of every file that was given, and reports all
 //     damage.
 //   - Import never writes a tag that names an incomplete image, nor one of a release
@@ -31,7 +35,7 @@
 // What it does not promise: that a medium keeps what was written and synced (only
 // reading it again after it was plugged in again shows that); that a bundle is the
 // newest one; that a registry keeps what it has accepted; that what a source
-// served under a tag is what its vendor meant. It does not resume an export.
+// served under a tag is what its vendor meant.
 //
 // The limits are the constants of format.go, oci.MaxNodeSize and
 // verify.MaxSignatureSize; writing and reading obey the same.
