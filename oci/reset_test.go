@@ -138,6 +138,29 @@ func TestBlobOfImpatientServer(t *testing.T) {
 	}
 }
 
+// TestBlobAfterPause: a connection that was lost while nobody read still gives
+// what the kernel holds of it. Its loss is forgiven all the same when it is seen.
+func TestBlobAfterPause(t *testing.T) {
+	data := bytesOf(100_000)
+	s := blobServer(t, data, cutAfter(data, 50_000), nil)
+	c := newClient(t, oci.Options{Insecure: []string{s.host}, Tries: 1})
+	c.SetIdle(200 * time.Millisecond)
+	body, err := c.Blob(background, parse(t, s.host+"/a"), blobOf(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	var first [1]byte
+	if _, err := body.Read(first[:]); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(300 * time.Millisecond) // the medium is slow
+	rest, err := io.ReadAll(body)
+	if err != nil || !bytes.Equal(append(first[:], rest...), data) || len(s.seen()) != 2 {
+		t.Errorf("%d requests, %v", len(s.seen()), err)
+	}
+}
+
 // TestBlobOfMemory: what reading takes of memory is buffers, whatever the size
 // of the blob, and however often it is gone on with.
 func TestBlobOfMemory(t *testing.T) {
