@@ -29,12 +29,11 @@ type notices struct {
 }
 
 // again says that something that a host was asked for has failed, and when it
-// is tried again. Waits that nobody notices are not told, unless the host asked
-// for them.
-func (n *notices) again(host string, err error, wait time.Duration, asked bool) {
-	if wait >= time.Second || asked {
-		wait = max(wait.Round(time.Second), time.Second)
-		n.about("again", host, fmt.Sprintf("%v; trying again in %s", err, wait))
+// is tried again. Waits that nobody notices are not told; those that hosts ask
+// for are of whole seconds.
+func (n *notices) again(host string, err error, wait time.Duration) {
+	if wait >= time.Second {
+		n.about("again", host, fmt.Sprintf("%v; trying again in %s", err, wait.Round(time.Second)))
 	}
 }
 

@@ -171,8 +171,8 @@ func TestNoticesOnce(t *testing.T) {
 	}
 }
 
-// TestNoticesOfTries: a try that is made again is told if people notice the wait
-// or the host asked for it, without what is secret or for terminals.
+// TestNoticesOfTries: a try that is made again is told if people notice the wait,
+// without what is secret or for terminals.
 func TestNoticesOfTries(t *testing.T) {
 	data := bytesOf(1000)
 	busy := func(retryAfter func() string) http.HandlerFunc {

@@ -138,15 +138,38 @@ func TestBlobOfImpatientServer(t *testing.T) {
 	}
 }
 
+// TestBlobAfterPause: a connection that was lost while nobody read still gives
+// what the kernel holds of it. Its loss is forgiven all the same when it is seen.
+func TestBlobAfterPause(t *testing.T) {
+	data := bytesOf(100_000)
+	s := blobServer(t, data, cutAfter(data, 50_000), nil)
+	c := newClient(t, oci.Options{Insecure: []string{s.host}, Tries: 1})
+	c.SetIdle(200 * time.Millisecond)
+	body, err := c.Blob(background, parse(t, s.host+"/a"), blobOf(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer body.Close()
+	var first [1]byte
+	if _, err := body.Read(first[:]); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(300 * time.Millisecond) // the medium is slow
+	rest, err := io.ReadAll(body)
+	if err != nil || !bytes.Equal(append(first[:], rest...), data) || len(s.seen()) != 2 {
+		t.Errorf("%d requests, %v", len(s.seen()), err)
+	}
+}
+
 // TestBlobOfMemory: what reading takes of memory is buffers, whatever the size
 // of the blob, and however often it is gone on with.
 func TestBlobOfMemory(t *testing.T) {
-	zeros := make([]byte, 1<<20)
+	buffer := make([]byte, 1<<20)
 	const size = 256 << 20
 	d := blobOf(nil)
 	d.Size = size
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		http.ServeContent(w, r, "", time.Time{}, io.NewSectionReader(repeated(zeros), 0, size))
+		http.ServeContent(w, r, "", time.Time{}, io.NewSectionReader(zeros{}, 0, size))
 	})
 	c, r := client(t, s.host), parse(t, s.host+"/a")
 	var before, after runtime.MemStats
@@ -156,7 +179,7 @@ func TestBlobOfMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, body, zeros)
+		n, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, body, buffer)
 		body.Close()
 		if err != nil || n != 64<<20 {
 			t.Fatalf("%d bytes, %v", n, err)
@@ -168,7 +191,7 @@ func TestBlobOfMemory(t *testing.T) {
 	}
 }
 
-// repeated is a file that holds the same again and again.
-type repeated []byte
+// zeros is a file of zeros without an end.
+type zeros struct{}
 
-func (z repeated) ReadAt(p []byte, _ int64) (int, error) { return copy(p, z), nil }
+func (zeros) ReadAt(p []byte, _ int64) (int, error) { clear(p); return len(p), nil }

@@ -78,7 +78,7 @@ func (a *attempts) next(ctx context.Context, err error) error {
 		return &gaveUpError{err, a.failed}
 	}
 	wait := max(a.waits.NextBackOff(), asked)
-	a.told.again(a.host, err, wait, asked > 0)
+	a.told.again(a.host, err, wait)
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {

@@ -2,6 +2,7 @@ package oci_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -183,19 +184,21 @@ func TestUploadAfterPause(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newPausedRegistry(t)
 			c := client(t, s.host)
-			c.SetLimits(500*time.Millisecond, time.Minute)
+			c.SetLimits(500*time.Millisecond, time.Hour)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
 			data := bytesOf(300_000)
-			u, err := c.BeginUpload(background, parse(t, s.host+"/a"), blobOf(data))
+			u, err := c.BeginUpload(ctx, parse(t, s.host+"/a"), blobOf(data))
 			if err != nil {
 				t.Fatal(err)
 			}
 			for part := range 3 {
-				if err := u.Append(background, bytes.NewReader(data[part*100_000:][:100_000]), 100_000); err != nil {
+				if err := u.Append(ctx, bytes.NewReader(data[part*100_000:][:100_000]), 100_000); err != nil {
 					t.Fatalf("part %d: %v", part, err)
 				}
 				pause(s)
 			}
-			if err := u.Commit(background); err != nil {
+			if err := u.Commit(ctx); err != nil {
 				t.Fatal(err)
 			}
 			if !bytes.Equal(s.got.Bytes(), data) || s.patches.Load() != 3 {
@@ -226,6 +229,7 @@ func newPausedRegistry(t *testing.T) *pausedRegistry {
 
 func (s *pausedRegistry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.isDead(r.RemoteAddr) {
+		_, _ = io.Copy(io.Discard, r.Body)
 		<-r.Context().Done()
 		return
 	}
