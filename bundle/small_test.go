@@ -60,7 +60,14 @@ func newSmallExport(t testing.TB, volumeSize int64) *smallExport {
 	b.Image("team/small", "v1", ocitest.ImageOpts{Layers: layers})
 	must(t, b.Err())
 	s.client = smallClient(t, host, host)
-	ref, err := oci.ParseReference(host + "/team/small:v1")
+	s.plan(t, volumeSize)
+	return s
+}
+
+// plan takes the image as it is now, and exports it undisturbed.
+func (s *smallExport) plan(t testing.TB, volumeSize int64) {
+	t.Helper()
+	ref, err := oci.ParseReference(s.host + "/team/small:v1")
 	must(t, err)
 	content, err := Plan(t.Context(), s.client, Request{Images: []oci.Reference{ref}})
 	must(t, err)
@@ -72,7 +79,6 @@ func newSmallExport(t testing.TB, volumeSize int64) *smallExport {
 	must(t, s.run(t.Context(), dir, disk{}, ExportOptions{}))
 	s.whole, err = contentsOf(dir)
 	must(t, err)
-	return s
 }
 
 // smallClient fetches what is in one registry from another address.

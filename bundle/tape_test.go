@@ -64,6 +64,13 @@ func (t *tape) run(f fault) *tape {
 	return t
 }
 
+// kill ends the process here.
+func (t *tape) kill() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.fault = fault{at: len(t.ops) + 1, err: errKilled, onall: true}
+}
+
 // do records an operation and does it, or fails. apply is given how many of its bytes to write.
 func (t *tape) do(o operation, apply func(n int) error) error {
 	t.mu.Lock()
