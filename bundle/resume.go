@@ -17,6 +17,9 @@ const checkpointSize = 1 << 10
 // first of them on. With all of them there is nothing left to choose; with none
 // it is ErrNoSpace.
 func (x *export) fit(m medium) (part, error) {
+	if x.options.Seal { // they are there, whatever else has taken the room
+		return part{x.wanted.from, x.whole(m)}, nil
+	}
 	names, err := m.bundleFiles()
 	if err != nil {
 		return part{}, err
@@ -27,9 +30,6 @@ func (x *export) fit(m medium) (part, error) {
 	}
 	have := free + m.size(names)
 	p := x.wanted
-	if x.options.Seal {
-		p.to = x.whole(m)
-	}
 	if err := x.checkFiles(m, p); err != nil {
 		return part{}, err
 	}

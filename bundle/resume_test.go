@@ -172,10 +172,7 @@ func TestResumeRefused(t *testing.T) {
 func TestResumeFetches(t *testing.T) {
 	t.Parallel()
 	s := newSmallExport(t, 0)
-	b := ocitest.NewBuilder(s.host)
-	b.Image("team/small", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{b.RandomLayer("team/small", "1", 90_000), b.RandomLayer("team/small", "2", 90_000)}})
-	must(t, b.Err())
-	s.plan(t, 50_000)
+	s.push(t, 50_000, 90_000, 90_000)
 	total := int64(0)
 	for _, blob := range s.inv.Content.Blobs {
 		total += blob.Size
@@ -194,7 +191,7 @@ func TestResumeFetches(t *testing.T) {
 		}
 		must(t, s.runWith(t.Context(), c, dir, disk{}, ExportOptions{}))
 		must(t, sameFiles(dir, s.whole))
-		allowed := int64(smallCheckpoint + smallSegment + (2+segmentsAhead)*smallSegment)
+		allowed := s.checkpoint + s.segment + (2+segmentsAhead)*s.segment
 		if again := proxy.Sent() - total; again > allowed {
 			t.Errorf("killed at %d %%: %d bytes of %d were fetched again, %d are allowed", percent, again, total, allowed)
 		}

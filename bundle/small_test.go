@@ -41,10 +41,9 @@ type smallExport struct {
 	key    *ecdsa.PrivateKey
 	large  ocispec.Descriptor // a layer that is larger than a volume
 	whole  map[string]string  // the files of an undisturbed export
-}
 
-// segment of a small export, and what lies between two of its checkpoints, in bytes.
-const smallSegment, smallCheckpoint = 1536, 1024
+	segment, checkpoint int64 // bytes
+}
 
 // newSmallExport makes one; with volumeSize 0 it is of one volume.
 func newSmallExport(t testing.TB, volumeSize int64) *smallExport {
@@ -53,7 +52,7 @@ func newSmallExport(t testing.TB, volumeSize int64) *smallExport {
 	must(t, err)
 	t.Cleanup(stop)
 	b := ocitest.NewBuilder(host)
-	s := &smallExport{host: host, key: testKey(t)}
+	s := &smallExport{host: host, key: testKey(t), segment: 1536, checkpoint: 1024}
 	layers := []ocispec.Descriptor{b.RandomLayer("team/small", "a", 700), b.RandomLayer("team/small", "b", 2600)}
 	s.large = b.RandomLayer("team/small", "large", 11000)
 	layers = append(layers, s.large, b.RandomLayer("team/small", "c", 1900))
@@ -81,6 +80,19 @@ func (s *smallExport) plan(t testing.TB, volumeSize int64) {
 	must(t, err)
 }
 
+// push puts layers of random bytes, of these sizes, in place of those that there were.
+func (s *smallExport) push(t testing.TB, volumeSize int64, sizes ...int) {
+	t.Helper()
+	b := ocitest.NewBuilder(s.host)
+	var layers []ocispec.Descriptor
+	for i, size := range sizes {
+		layers = append(layers, b.RandomLayer("team/small", fmt.Sprint(i), size))
+	}
+	b.Image("team/small", "v1", ocitest.ImageOpts{Layers: layers})
+	must(t, b.Err())
+	s.plan(t, volumeSize)
+}
+
 // smallClient fetches what is in one registry from another address.
 func smallClient(t testing.TB, host, from string) *oci.Client {
 	t.Helper()
@@ -100,7 +112,7 @@ func (s *smallExport) run(ctx context.Context, dir string, on storage, o ExportO
 }
 
 func (s *smallExport) runWith(ctx context.Context, c *oci.Client, dir string, on storage, o ExportOptions) (err error) {
-	o.Key, o.Checkpoint, o.Jobs = cmp.Or(o.Key, s.key), smallCheckpoint, 2
+	o.Key, o.Checkpoint, o.Jobs = cmp.Or(o.Key, s.key), s.checkpoint, 2
 	out, err := openOutput(dir, on)
 	if err != nil {
 		return err
@@ -114,7 +126,7 @@ func (s *smallExport) runWith(ctx context.Context, c *oci.Client, dir string, on
 		return err
 	}
 	defer func() { err = errors.Join(err, x.sources.reuse.close()) }()
-	x.sources.segment = smallSegment
+	x.sources.segment = s.segment
 	return x.onto(ctx, out.medium)
 }
 
