@@ -238,9 +238,9 @@ func TestNoticesOfUs(t *testing.T) {
 	})
 	l := hearing(0)
 	c, r := newClient(t, oci.Options{Insecure: []string{s.host}, Notice: l.hear}), parse(t, s.host+"/a")
-	c.SetNotice(100 * time.Millisecond)
-	c.SetLimits(200*time.Millisecond, time.Minute)
-	pause := 400 * time.Millisecond
+	c.SetNotice(time.Second) // a busy machine takes its time, too
+	c.SetLimits(1500*time.Millisecond, time.Minute)
+	pause := 2 * time.Second
 	body, err := c.Blob(background, r, blobOf(data))
 	if err != nil {
 		t.Fatal(err)
