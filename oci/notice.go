@@ -3,7 +3,6 @@ package oci
 import (
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -58,33 +57,53 @@ func (n *notices) about(fact, host, text string) {
 // once more after three times that. Its host is the one asked last: the storage
 // or the token service that the registry named, if it named one.
 type waiting struct {
-	what   atomic.Value // string, one of the above
+	told   *notices
+	try    *note
 	timers [2]*time.Timer
 	after  [2]time.Duration
+
+	mu    sync.Mutex
+	what  string // one of the above; empty while it does not wait
+	since time.Time
 }
 
 // waiting begins to wait for the answer to a try.
 func (n *notices) waiting(try *note) *waiting {
-	w := &waiting{after: [2]time.Duration{n.limit, 3 * n.limit}}
-	w.what.Store(waitAnswer)
+	w := &waiting{told: n, try: try, after: [2]time.Duration{n.limit, 3 * n.limit}, what: waitAnswer, since: time.Now()}
 	for i, after := range w.after {
-		w.timers[i] = time.AfterFunc(after, func() {
-			what, host := w.what.Load().(string), try.asked()
-			n.about(what, host, fmt.Sprintf(what, host, after))
-		})
+		w.timers[i] = time.AfterFunc(after, func() { w.tell(after) })
 	}
 	return w
 }
 
+// tell tells of the wait that is under way, unless it began only now: a timer
+// may go off while it is stopped.
+func (w *waiting) tell(after time.Duration) {
+	w.mu.Lock()
+	what, since := w.what, w.since
+	w.mu.Unlock()
+	if what != "" && time.Since(since) >= after {
+		host := w.try.asked()
+		w.told.about(what, host, fmt.Sprintf(what, host, after))
+	}
+}
+
 func (w *waiting) start(what string) {
-	w.what.Store(what)
+	w.set(what)
 	for i, t := range w.timers {
 		t.Reset(w.after[i])
 	}
 }
 
 func (w *waiting) stop() {
+	w.set("")
 	for _, t := range w.timers {
 		t.Stop()
 	}
+}
+
+func (w *waiting) set(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.what, w.since = what, time.Now()
 }

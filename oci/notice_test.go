@@ -45,6 +45,8 @@ func (l *listener) silent(t *testing.T, r *http.Request) {
 	case <-l.heard:
 	case <-r.Context().Done():
 		t.Error("the client has gone")
+	case <-time.After(20 * time.Second): // it is not seen to go while its body is unread
+		t.Error("nothing is told")
 	}
 }
 
@@ -52,7 +54,8 @@ func (l *listener) silent(t *testing.T, r *http.Request) {
 // the host that keeps us waiting.
 func TestNotices(t *testing.T) {
 	data := bytesOf(20 << 20) // more than the sockets hold
-	const limit = 100 * time.Millisecond
+	const limit = 500 * time.Millisecond
+	var all sync.WaitGroup
 	for name, c := range map[string]struct {
 		text   string // of a host and a time
 		silent func(w http.ResponseWriter, r *http.Request, wait func())
@@ -104,28 +107,29 @@ func TestNotices(t *testing.T) {
 			return c.PutBlobOnce(background, r, blobOf(data), bytes.NewReader(data))
 		}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			l := hearing(2)
-			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("Location", "/v2/a/blobs/uploads/1")
-				c.silent(w, r, func() { l.silent(t, r) })
-				if status := map[string]int{http.MethodPost: 202, http.MethodPut: 201}[r.Method]; status > 0 {
-					w.WriteHeader(status)
-				}
-			}))
-			defer s.Close()
-			host := s.Listener.Addr().String()
-			registry := newClient(t, oci.Options{Insecure: []string{host}, Tries: 1, Notice: l.hear})
-			registry.SetNotice(limit)
+		l := hearing(2)
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", "/v2/a/blobs/uploads/1")
+			c.silent(w, r, func() { l.silent(t, r) })
+			if status := map[string]int{http.MethodPost: 202, http.MethodPut: 201}[r.Method]; status > 0 {
+				w.WriteHeader(status)
+			}
+		}))
+		t.Cleanup(s.Close)
+		host := s.Listener.Addr().String()
+		registry := newClient(t, oci.Options{Insecure: []string{host}, Tries: 1, Notice: l.hear})
+		registry.SetNotice(limit)
+		all.Go(func() { // they wait
 			if err := c.do(registry, parse(t, host+"/a")); err != nil {
-				t.Error(err)
+				t.Errorf("%s: %v", name, err)
 			}
 			want := []string{fmt.Sprintf(c.text, host, limit), fmt.Sprintf(c.text, host, 3*limit)}
 			if got := l.told(); !slices.Equal(got, want) {
-				t.Errorf("told %q, want %q", got, want)
+				t.Errorf("%s: told %q, want %q", name, got, want)
 			}
 		})
 	}
+	all.Wait()
 }
 
 // TestNoticesOfStorage: the host that is named is the one that we were sent to.
@@ -151,7 +155,7 @@ func TestNoticesOfStorage(t *testing.T) {
 
 // TestNoticesOnce: connections to a host that stall together are one fact.
 func TestNoticesOnce(t *testing.T) {
-	const connections, limit = 8, 300 * time.Millisecond
+	const connections, limit = 8, 500 * time.Millisecond
 	l := hearing(2)
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) { l.silent(t, r) })
 	c := newClient(t, oci.Options{Insecure: []string{s.host}, Notice: l.hear})
@@ -165,7 +169,7 @@ func TestNoticesOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
-	want := []string{s.host + " has not answered for 300ms", s.host + " has not answered for 900ms"}
+	want := []string{s.host + " has not answered for 500ms", s.host + " has not answered for 1.5s"}
 	if got := l.told(); len(s.seen()) != connections || !slices.Equal(got, want) {
 		t.Errorf("%d requests, told %q", len(s.seen()), got)
 	}
@@ -238,20 +242,26 @@ func TestNoticesOfUs(t *testing.T) {
 	})
 	l := hearing(0)
 	c, r := newClient(t, oci.Options{Insecure: []string{s.host}, Notice: l.hear}), parse(t, s.host+"/a")
-	c.SetNotice(time.Second) // a busy machine takes its time, too
-	c.SetLimits(1500*time.Millisecond, time.Minute)
-	pause := 2 * time.Second
-	body, err := c.Blob(background, r, blobOf(data))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer body.Close()
-	if got, err := io.ReadAll(&pausing{body, pause}); err != nil || !bytes.Equal(got, data) {
-		t.Error(err)
-	}
-	if err := c.PutBlobOnce(background, r, blobOf(data), &pausing{bytes.NewReader(data), pause}); err != nil {
-		t.Error(err)
-	}
+	c.SetNotice(time.Second)
+	c.SetLimits(1200*time.Millisecond, time.Minute)
+	pause := 1500 * time.Millisecond
+	var all sync.WaitGroup
+	all.Go(func() {
+		body, err := c.Blob(background, r, blobOf(data))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer body.Close()
+		if got, err := io.ReadAll(&pausing{body, pause}); err != nil || !bytes.Equal(got, data) {
+			t.Error(err)
+		}
+	})
+	all.Go(func() {
+		if err := c.PutBlobOnce(background, r, blobOf(data), &pausing{bytes.NewReader(data), pause}); err != nil {
+			t.Error(err)
+		}
+	})
 	u, err := c.BeginUpload(background, r, blobOf(data))
 	if err != nil {
 		t.Fatal(err)
@@ -260,7 +270,11 @@ func TestNoticesOfUs(t *testing.T) {
 		t.Error(err)
 	}
 	<-time.After(pause) // another medium is put in
-	if err := u.Commit(background); err != nil || len(l.told()) > 0 {
-		t.Errorf("told %q, %v", l.told(), err)
+	if err := u.Commit(background); err != nil {
+		t.Error(err)
+	}
+	all.Wait()
+	if len(l.told()) > 0 {
+		t.Errorf("told %q", l.told())
 	}
 }

@@ -115,7 +115,7 @@ func TestBlobOfImpatientServer(t *testing.T) {
 			lost <- struct{}{}
 		}
 	}))
-	s.Config.WriteTimeout = 50 * time.Millisecond
+	s.Config.WriteTimeout = 300 * time.Millisecond
 	s.Start()
 	t.Cleanup(s.Close)
 	host := s.Listener.Addr().String()

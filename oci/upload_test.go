@@ -184,7 +184,7 @@ func TestUploadAfterPause(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newPausedRegistry(t)
 			c := client(t, s.host)
-			c.SetLimits(500*time.Millisecond, time.Hour)
+			c.SetLimits(time.Second, time.Hour)
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			data := bytesOf(300_000)
