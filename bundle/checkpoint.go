@@ -75,7 +75,7 @@ type record struct {
 type place struct {
 	Offset int64  `json:"offset"`
 	Known  int    `json:"known"`
-	Sum    []byte `json:"sum,omitempty"`
+	Sum    []byte `json:"sum"`
 }
 
 type knownSum struct {
@@ -240,10 +240,8 @@ func (r record) state(sums []verify.Sum) (*state, error) {
 		return nil, err
 	}
 	s.start.sums = s.at.sums[:r.Start.Known]
-	if r.Start.Sum != nil {
-		if s.start.sum, err = hashFrom(r.Start.Sum); err != nil {
-			return nil, err
-		}
+	if s.start.sum, err = hashFrom(r.Start.Sum); err != nil {
+		return nil, err
 	}
 	if r.Blob != nil {
 		s.blob, err = hashFrom(r.Blob)

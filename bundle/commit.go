@@ -79,9 +79,6 @@ func (c *committer) entry(p piece, next chunks) error {
 func (c *committer) enter(p piece) error {
 	if p.from > 0 {
 		c.at.offset, c.blob = p.data()+p.from, p.blob
-		if c.start.offset != p.Offset { // on the medium before
-			c.start = position{offset: p.Offset, sums: c.at.sums}
-		}
 		return nil
 	}
 	c.at.offset, c.blob = p.Offset, sha256.New()
@@ -183,10 +180,6 @@ var errNoWayBack = errors.New("what was written cannot be taken back")
 // bytes never become a part of what is kept. That is recorded first: a
 // checkpoint may lag behind the medium, never run ahead of it.
 func (c *committer) back() error {
-	if c.start.sum == nil {
-		volume, _ := c.layout.at(c.start.offset)
-		return fmt.Errorf("%w: volumes %d and on, which lie on the media before, have to be made again", errNoWayBack, volume+1)
-	}
 	gone := c.onPart(c.start.offset, c.at.offset)
 	c.at, c.blob = c.start.clone(), nil
 	volume, within := c.layout.at(c.at.offset)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"airlift/oci"
+	"airlift/verify"
 )
 
 // ExportOptions say how a planned content is written. The zero value writes one
@@ -38,8 +39,6 @@ type NextMediumError struct {
 	// Begun: the next volume was begun on this medium. It is there to be copied,
 	// until the medium is sealed (ExportOptions.Seal).
 	Begun bool
-
-	carried *state // what is known of a blob that begins on a medium before
 }
 
 func (e *NextMediumError) Error() string {
@@ -167,28 +166,23 @@ func (x *export) onto(ctx context.Context, m medium) error {
 		return err
 	}
 	if complete {
-		return x.next(m, p, nil)
+		return x.next(m, p)
 	}
 	if x.begun(m, p.to) && !x.options.Seal {
 		return x.noRoom(m, p)
 	}
-	last, err := x.write(ctx, m, p)
-	if err != nil {
+	if err := x.write(ctx, m, p); err != nil {
 		return err
 	}
-	return x.next(m, p, last)
+	return x.next(m, p)
 }
 
 // next is the error that asks for another medium, nil if none is needed.
-func (x *export) next(m medium, p part, last *state) error {
+func (x *export) next(m medium, p part) error {
 	if p.to == x.wanted.to {
 		return nil
 	}
-	e := &NextMediumError{Dir: m.dir, Volume: p.to + 1, Of: x.layout.Volumes(), Bytes: x.need(part{p.to, x.wanted.to})}
-	if start, _ := x.layout.volume(p.to); last != nil && last.at.offset == start && last.blob != nil {
-		e.carried = last
-	}
-	return e
+	return &NextMediumError{Dir: m.dir, Volume: p.to + 1, Of: x.layout.Volumes(), Bytes: x.need(part{p.to, x.wanted.to})}
 }
 
 // begun says whether a volume was begun on a medium.
@@ -200,7 +194,7 @@ func (x *export) begun(m medium, volume int) bool {
 // stays, for when there is room again, or to be copied to the next medium.
 func (x *export) noRoom(m medium, p part) error {
 	if x.options.More {
-		next := x.next(m, p, nil).(*NextMediumError)
+		next := x.next(m, p).(*NextMediumError)
 		next.Begun = true
 		return next
 	}
@@ -208,26 +202,27 @@ func (x *export) noRoom(m medium, p part) error {
 }
 
 // write brings a medium to completion.
-func (x *export) write(ctx context.Context, m medium, p part) (last *state, err error) {
+func (x *export) write(ctx context.Context, m medium, p part) (err error) {
 	ck, err := newCheckpoint(x.bytes, x.options.Key, x.options.Checkpoint)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	files := &volumeFiles{medium: m, layout: x.layout, part: p, checkpoint: ck, notice: x.options.Progress.note}
 	defer func() { err = errors.Join(err, ck.close(), files.close()) }()
 	s, err := x.begin(ctx, files)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if last, err = x.archive(ctx, files, s); err != nil {
-		return nil, err
+	sums, err := x.archive(ctx, files, s)
+	if err != nil {
+		return err
 	}
-	return last, x.seal(files, last.at.sums)
+	return x.seal(files, sums)
 }
 
-// archive writes the volumes, from a state on, and gives the last one. However it
+// archive writes the volumes, from a state on, and gives their sums. However it
 // ends, what was written until then is recorded, if the medium still takes it.
-func (x *export) archive(ctx context.Context, files *volumeFiles, s *state) (_ *state, err error) {
+func (x *export) archive(ctx context.Context, files *volumeFiles, s *state) (sums []verify.Sum, err error) {
 	total := x.layout.within(files.part, 0, x.layout.Size)
 	done := x.options.Progress.resume("fetch", "bytes", x.layout.within(files.part, 0, s.at.offset), total)
 	c := &committer{layout: x.layout, part: files.part, out: files, written: done.add, at: s.at, start: s.start, open: files.file != nil}
@@ -236,8 +231,8 @@ func (x *export) archive(ctx context.Context, files *volumeFiles, s *state) (_ *
 			err = errors.Join(err, c.checkpoint())
 		}
 	}()
-	err = x.entries(ctx, c, x.pieces(files.part, s))
-	return &state{files.part.from, c.at, c.start, c.blob}, err
+	err = x.entries(ctx, c, x.layout.pieces(files.part, s.at.offset, s.blob))
+	return c.at.sums, err
 }
 
 // entries appends pieces, and the end.
@@ -250,22 +245,6 @@ func (x *export) entries(ctx context.Context, c *committer, pieces []piece) erro
 		}
 	}
 	return c.finish()
-}
-
-// pieces are what is still to be written. Of a blob that begins on the medium
-// before only the rest is, if it is known what its hash was there.
-func (x *export) pieces(p part, s *state) []piece {
-	pieces := x.layout.pieces(p, s.at.offset, s.blob)
-	if x.options.After == nil || x.options.After.carried == nil {
-		return pieces
-	}
-	carried := x.options.After.carried
-	for i, piece := range pieces {
-		if piece.from == 0 && piece.Offset < carried.at.offset && carried.at.offset < piece.end() {
-			pieces[i].from, pieces[i].blob = carried.at.offset-piece.data(), cloneHash(carried.blob)
-		}
-	}
-	return pieces
 }
 
 // entry appends one file of the archive. One whose first bytes were wrong is

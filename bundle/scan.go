@@ -15,7 +15,7 @@ import (
 // It commits what it reads to nowhere: so it knows afterwards all that export
 // would have known.
 func scan(ctx context.Context, l *Layout, p part, v *volumeSet, pieces []piece, read func(int64)) (*state, error) {
-	c := &committer{layout: l, part: p, out: nowhere{}, written: read, at: newPosition()}
+	c := &committer{layout: l, part: p, out: nowhere{}, written: read, at: newPosition(), start: newPosition()}
 	for _, piece := range pieces {
 		held := &heldReader{ctx: ctx, volumes: v, entry: piece.Entry}
 		if !scannable(v, piece.Entry) || c.entry(piece, held.next) != nil {
