@@ -73,6 +73,9 @@ func (c *check) run(ctx context.Context) error {
 	for _, v := range c.bundle.volumes {
 		total += c.bundle.Inventory.Storage.Volumes[v.index].Size
 	}
+	if c.allSums() {
+		total *= 2 // they are read once more
+	}
 	c.done = c.options.Progress.begin("verify", "bytes", total)
 	for _, volumes := range c.bundle.copies() {
 		if err := c.archive(ctx, volumes); err != nil {
@@ -223,12 +226,15 @@ func (c *check) damage(v *volumeSet, element string, offset, length int64, e Ent
 	}
 }
 
+// allSums says whether the sums of all volumes are held against them: where that
+// was asked for, or nobody signed.
+func (c *check) allSums() bool { return c.options.Sums || len(c.bundle.Signers) == 0 }
+
 // sums holds whole volumes against the lines of SHA256SUMS, as sha256sum -c
-// does: all of them where that was asked for or nobody signed, else those that
-// the layout alone could not judge.
+// does: all of them, or those that the layout alone could not judge.
 func (c *check) sums(ctx context.Context) error {
 	for _, dir := range c.bundle.dirs {
-		contents, err := readSmall(filepath.Join(dir, SumsFile), maxSumsSize)
+		contents, err := c.bundle.sums(dir)
 		if err != nil {
 			continue // found already
 		}
@@ -238,7 +244,7 @@ func (c *check) sums(ctx context.Context) error {
 		}
 		for _, s := range sums[2:] {
 			path := filepath.Join(dir, s.Name)
-			if !c.options.Sums && len(c.bundle.Signers) > 0 && !c.parts[path] {
+			if !c.allSums() && !c.parts[path] {
 				continue
 			}
 			if err := c.sum(ctx, path, s); err != nil {
@@ -259,7 +265,12 @@ func (c *check) sum(ctx context.Context, path string, want verify.Sum) error {
 	}
 	defer f.Close()
 	sum := sha256.New()
-	_, err = io.Copy(sum, &contextReader{ctx, f})
+	read := func(n int64) {
+		if c.allSums() {
+			c.done.add(n)
+		}
+	}
+	_, err = io.Copy(sum, &countingReader{&contextReader{ctx, f}, read})
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -24,6 +24,8 @@
 //     connection is made, before a trusted key's signature over bundle.json fits.
 //   - Check finds every changed byte of every file that was given, and reports all
 //     damage.
+//   - Sign vouches for what it has read to the last byte, and touches no file but
+//     signatures of its own key. Running it again is safe.
 //   - Import never writes a tag that names an incomplete image, nor one of a release
 //     whose components are not all there; it never lets a registry keep content whose
 //     digest was not checked. What can be known beforehand is refused before the first

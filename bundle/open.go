@@ -21,7 +21,8 @@ type Bundle struct {
 	trust   Trust
 	bytes   []byte // bundle.json
 	dirs    []string
-	volumes []volumeFile // sorted by volume
+	volumes []volumeFile      // sorted by volume
+	seals   map[string][]byte // SHA256SUMS of the directories, as first read
 }
 
 // volumeFile is one volume where it was found. The first volume may be found

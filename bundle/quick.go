@@ -126,12 +126,9 @@ func readAt(path string, p []byte, offset int64) error {
 // media: one set of sums for all media is as good as one for each.
 func (b *Bundle) seal(dir string) []Finding {
 	path := filepath.Join(dir, SumsFile)
-	contents, err := readSmall(path, maxSumsSize)
-	if errors.Is(err, fs.ErrNotExist) {
-		return []Finding{{File: path, Element: "file", kind: ErrUnsealed, Problem: "not there: the export onto this medium was not finished"}}
-	}
+	contents, err := b.sums(dir)
 	if err != nil {
-		return []Finding{{File: path, Element: "file", kind: ErrDamaged, Problem: err.Error()}}
+		return []Finding{noSums(path, err)}
 	}
 	if _, _, err := b.trust.signatures([]string{dir}, SumsFile, contents); err != nil {
 		return []Finding{{File: path, Element: "signature", kind: ErrUntrusted, Problem: err.Error()}}
@@ -141,6 +138,31 @@ func (b *Bundle) seal(dir string) []Finding {
 		return []Finding{{File: path, Element: "sum", kind: ErrDamaged, Problem: err.Error()}}
 	}
 	return b.sealed(dir, sums)
+}
+
+// sums reads a medium's SHA256SUMS, once: what is checked and what is signed are
+// the same bytes, even from a medium that gives others when it is read again.
+func (b *Bundle) sums(dir string) ([]byte, error) {
+	if contents, read := b.seals[dir]; read {
+		return contents, nil
+	}
+	contents, err := readSmall(filepath.Join(dir, SumsFile), maxSumsSize)
+	if err != nil {
+		return nil, err
+	}
+	if b.seals == nil {
+		b.seals = map[string][]byte{}
+	}
+	b.seals[dir] = contents
+	return contents, nil
+}
+
+// noSums is what is wrong with a medium whose SHA256SUMS cannot be read.
+func noSums(path string, err error) Finding {
+	if errors.Is(err, fs.ErrNotExist) {
+		return Finding{File: path, Element: "file", kind: ErrUnsealed, Problem: "not there: the export onto this medium was not finished"}
+	}
+	return Finding{File: path, Element: "file", kind: ErrDamaged, Problem: err.Error()}
 }
 
 // sumNames are the names that a medium's SHA256SUMS lists: the small files, and

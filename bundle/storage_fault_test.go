@@ -159,6 +159,7 @@ func journeys(t *testing.T) []journey {
 	wrong := fastDir(t)
 	must(t, fill(wrong, many.damaged(many.large.Digest, 10000)))
 	damaged := many.damaged(many.large.Digest, 3000)
+	second := newSmallSigning(t, many)
 	return []journey{
 		{name: "several volumes", of: many, begin: from(nil), run: many.with(ExportOptions{}), want: many.whole, every: true},
 		{name: "one volume", of: one, begin: from(nil), run: one.with(ExportOptions{}), want: one.whole, every: true},
@@ -176,6 +177,8 @@ func journeys(t *testing.T) []journey {
 		{name: "seal what is whole", of: many, begin: from(half), run: many.with(ExportOptions{Seal: true}), want: many.files(t, ExportOptions{Volumes: VolumeRange{1, 2}})},
 		{name: "repair", of: many, begin: from(damaged), before: damaged, run: many.repair, want: many.whole},
 		{name: "repair, and seal", of: many, begin: from(without(damaged, ReadmeFile, SumsFile)), run: many.repair, want: many.whole},
+		{name: "sign", of: many, begin: from(many.whole), before: many.whole, run: second.run, want: second.signed},
+		{name: "sign over a torn one", of: many, begin: from(second.torn()), before: many.whole, run: second.run, want: second.signed},
 		{name: "repair a lost volume", of: many, begin: from(without(many.whole, VolumeFile+".002")), before: without(many.whole, VolumeFile+".002"), run: many.repair, want: many.whole},
 	}
 }

@@ -14,14 +14,18 @@ import (
 // Trust says whose bundles are opened. The zero value opens none.
 type Trust struct {
 	Keys     []verify.PublicKey // some of them must have signed
-	Required int                // how many; 0 = 1
-	// Signatures are directories, and files named *.sig, with signatures that do not
-	// lie on the media.
+	Required int                // how many distinct ones; 0 = 1
+	// Signatures are directories with signatures that do not lie on the media, and
+	// single files, named as on a medium.
 	Signatures    []string
 	AllowUnsigned bool // open a bundle that nobody signed
 	// Unverified opens anything, to look at it. Nothing may be believed or
 	// imported that was opened so.
 	Unverified bool
+
+	// signer is the id of a key that is about to sign: a signature of its own may be
+	// half-written, and is no objection; nor is it one of a stranger's.
+	signer string
 }
 
 // signature is one that was found for a file.
@@ -50,22 +54,12 @@ func (t Trust) signatures(dirs []string, file string, contents []byte) (signers,
 	return t.judge(file, contents, found)
 }
 
-// collect adds the signatures over a file that lie in a directory, by the ids in
-// their names; or the one that is the place itself. Only those of trusted keys are
-// read.
+// collect adds the signatures over a file that lie at a place, by the ids in their
+// names. Only those of trusted keys are read.
 func (t Trust) collect(found map[string][]signature, place, file string, aside bool) error {
-	paths := []string{place}
-	if info, err := os.Stat(place); err != nil {
+	paths, err := signaturePaths(place)
+	if err != nil {
 		return err
-	} else if info.IsDir() {
-		entries, err := os.ReadDir(place)
-		if err != nil {
-			return err
-		}
-		paths = nil
-		for _, e := range entries {
-			paths = append(paths, filepath.Join(place, e.Name()))
-		}
 	}
 	for _, path := range paths {
 		id, is := signatureID(file, filepath.Base(path))
@@ -79,6 +73,33 @@ func (t Trust) collect(found map[string][]signature, place, file string, aside b
 		found[id] = append(found[id], s)
 	}
 	return nil
+}
+
+// signaturePaths are the files of a directory, or the place itself if it is a
+// signature. Another file is refused: by another name nothing is found.
+func signaturePaths(place string) ([]string, error) {
+	info, err := os.Stat(place)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		for _, file := range []string{InventoryFile, SumsFile} {
+			if _, is := signatureID(file, filepath.Base(place)); is {
+				return []string{place}, nil
+			}
+		}
+		return nil, fmt.Errorf("%w: %s is neither a directory nor named as signatures are, %s or %s",
+			ErrUsage, place, signatureFile(InventoryFile, "ID"), signatureFile(SumsFile, "ID"))
+	}
+	entries, err := os.ReadDir(place)
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, e := range entries {
+		paths = append(paths, filepath.Join(place, e.Name()))
+	}
+	return paths, nil
 }
 
 // signatureID is the key id in the name of a signature over a file.
@@ -103,7 +124,7 @@ func (t Trust) judge(file string, contents []byte, found map[string][]signature)
 			continue
 		}
 		signed, err := signedBy(key, file, contents, found[key.ID()])
-		if err != nil {
+		if err != nil && key.ID() != t.signer {
 			return nil, nil, err
 		}
 		if signed {
@@ -111,7 +132,7 @@ func (t Trust) judge(file string, contents []byte, found map[string][]signature)
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(found)) {
-		if !slices.Contains(signers, id) && (t.Unverified || !t.knows(id)) {
+		if t.Unverified || !t.knows(id) && id != t.signer {
 			unchecked = append(unchecked, id)
 		}
 	}
@@ -119,7 +140,7 @@ func (t Trust) judge(file string, contents []byte, found map[string][]signature)
 }
 
 // signedBy says whether a key signed a file. A signature file of this key with
-// anything else in it is an error, unless it may belong to another medium.
+// anything else in it is an error, unless it may be that of another medium's.
 func signedBy(key verify.PublicKey, file string, contents []byte, found []signature) (bool, error) {
 	signed := false
 	for _, s := range found {
@@ -130,7 +151,7 @@ func signedBy(key verify.PublicKey, file string, contents []byte, found []signat
 		switch {
 		case err == nil:
 			signed = true
-		case !s.aside || file != SumsFile:
+		case s.err != nil || !s.aside || file != SumsFile:
 			return false, fmt.Errorf("%w: %s: %w; %s or its signature was changed", ErrUntrusted, s.path, err, file)
 		}
 	}
@@ -139,15 +160,30 @@ func signedBy(key verify.PublicKey, file string, contents []byte, found []signat
 
 // enough decides whether the signers are as many as are required.
 func (t Trust) enough(file string, signers, unchecked []string) error {
-	switch required := max(t.Required, 1); {
+	required := max(t.Required, 1)
+	switch {
 	case t.Unverified, len(signers) >= required:
 		return nil
-	case len(signers) > 0:
-		return fmt.Errorf("%w: %s is signed by %d of them (%s), %d are required", ErrUntrusted, file, len(signers), strings.Join(signers, ", "), required)
+	case required > 1:
+		return t.lacking(file, signers)
 	case len(unchecked) > 0:
 		return fmt.Errorf("%w: %s is signed by %s only", ErrUntrusted, file, strings.Join(unchecked, ", "))
-	case !t.AllowUnsigned || required > 1:
+	case !t.AllowUnsigned:
 		return fmt.Errorf("%w: %s has no signature", ErrUntrusted, file)
 	}
 	return nil
+}
+
+// lacking says whose signatures are not there, of several that are required.
+func (t Trust) lacking(file string, signers []string) error {
+	known := map[string]bool{}
+	var others []string
+	for _, key := range t.Keys {
+		if id := key.ID(); !known[id] && !slices.Contains(signers, id) {
+			others = append(others, id)
+		}
+		known[key.ID()] = true
+	}
+	return fmt.Errorf("%w: %s is signed by %d of %d trusted keys, and %d are required: not by %s",
+		ErrUntrusted, file, len(signers), len(known), t.Required, strings.Join(others, ", "))
 }

@@ -37,11 +37,18 @@ func trustFlags() []cli.Flag {
 	}
 }
 
+// trust is what the trust flags say; they must say whom to believe.
 func trust(c *cli.Context) (bundle.Trust, error) {
-	keys, err := openPublicKeys(c.StringSlice("trusted-key"))
-	if err == nil && len(keys) == 0 && !c.Bool("allow-unsigned") {
+	t, err := trustGiven(c)
+	if err == nil && len(t.Keys) == 0 && !t.AllowUnsigned {
 		err = usagef("--trusted-key is not given (--allow-unsigned takes a bundle that nobody signed)")
 	}
+	return t, err
+}
+
+// trustGiven is what the trust flags say, if anything.
+func trustGiven(c *cli.Context) (bundle.Trust, error) {
+	keys, err := openPublicKeys(c.StringSlice("trusted-key"))
 	if err != nil {
 		return bundle.Trust{}, err
 	}

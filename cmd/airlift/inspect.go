@@ -95,13 +95,12 @@ func inspect(c *cli.Context) error {
 // openToLook opens with the keys that are given; without any it opens whatever
 // is there.
 func openToLook(c *cli.Context) (*bundle.Bundle, error) {
-	keys, err := openPublicKeys(c.StringSlice("trusted-key"))
+	trust, err := trustGiven(c)
 	if err != nil {
 		return nil, err
 	}
-	return bundle.Open(c.Args().Slice(), bundle.Trust{
-		Keys: keys, AllowUnsigned: c.Bool("allow-unsigned"), Unverified: len(keys) == 0 && !c.Bool("allow-unsigned"),
-	})
+	trust.Unverified = len(trust.Keys) == 0 && !trust.AllowUnsigned
+	return bundle.Open(c.Args().Slice(), trust)
 }
 
 func overviewOf(b *bundle.Bundle) (*overview, error) {

@@ -50,6 +50,8 @@ func TestMain(m *testing.M) {
 //		prints the requests that a proxy has seen so far.
 //	signal INT|TERM
 //		sends the signal to the program in the background.
+//	readonly DIR
+//		makes a directory read-only until the script ends.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "../../testdata/script",
@@ -71,6 +73,7 @@ func TestScripts(t *testing.T) {
 			"await":    inWorld((*world).await),
 			"requests": inWorld((*world).requests),
 			"signal":   inWorld((*world).signal),
+			"readonly": inWorld((*world).readonly),
 		},
 	})
 }
