@@ -4,7 +4,7 @@ import "sync"
 
 // Event is one fact about work under way. The package reports, the caller draws.
 type Event struct {
-	Phase string // what is being done: "plan", "fetch", "verify", "push"
+	Phase string // what is being done: "plan", "fetch", "recheck", "verify", "push"
 	Unit  string // of Done and Total: "bytes" or "images"
 	Done  int64  // so far in this phase
 	Total int64  // of this phase; 0 while it is not known

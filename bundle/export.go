@@ -17,7 +17,7 @@ type ExportOptions struct {
 	Recheck    bool              // hash what is on the medium before going on, whatever its checkpoint says
 	Reuse      []string          // directories of other bundles, finished or not, whose blobs are taken if they have the right digest
 	Volumes    VolumeRange       // that the medium gets beside the first; the zero value: all that fit
-	After      *NextMediumError  // go on where the medium before was full; instead of Volumes
+	After      *NextMediumError  // go on where the medium before was full
 	More       bool              // another medium is at hand: a volume that was begun here and does not fit goes there
 	Seal       bool              // complete the medium with the whole volumes that it has
 	Checkpoint int64             // bytes between two checkpoints; 0 = DefaultCheckpoint
@@ -34,7 +34,7 @@ type VolumeRange struct{ First, Last int }
 type NextMediumError struct {
 	Dir    string
 	Volume int   // the number of the next volume
-	Of     int   // volumes in all
+	Last   int   // the number of the last one that is wanted
 	Bytes  int64 // that are still to be written, with what every medium has
 	// Begun: the next volume was begun on this medium. It is there to be copied,
 	// until the medium is sealed (ExportOptions.Seal).
@@ -43,9 +43,9 @@ type NextMediumError struct {
 
 func (e *NextMediumError) Error() string {
 	if e.Begun {
-		return fmt.Sprintf("%s is full; volumes %d to %d of the bundle belong on further media", e.Dir, e.Volume, e.Of)
+		return fmt.Sprintf("%s is full; volumes %d to %d of the bundle belong on further media", e.Dir, e.Volume, e.Last)
 	}
-	return fmt.Sprintf("%s is complete and full; volumes %d to %d of the bundle belong on further media", e.Dir, e.Volume, e.Of)
+	return fmt.Sprintf("%s is complete and full; volumes %d to %d of the bundle belong on further media", e.Dir, e.Volume, e.Last)
 }
 
 func (e *NextMediumError) Unwrap() error { return ErrNoSpace }
@@ -131,7 +131,7 @@ func newExport(client *oci.Client, inv *Inventory, o ExportOptions) (*export, er
 func (o ExportOptions) wanted(n int) (part, error) {
 	r := o.Volumes
 	if o.After != nil {
-		r = VolumeRange{First: o.After.Volume}
+		r.First = o.After.Volume
 	}
 	if r.Last == 0 {
 		r.Last = n
@@ -182,7 +182,7 @@ func (x *export) next(m medium, p part) error {
 	if p.to == x.wanted.to {
 		return nil
 	}
-	return &NextMediumError{Dir: m.dir, Volume: p.to + 1, Of: x.layout.Volumes(), Bytes: x.need(part{p.to, x.wanted.to})}
+	return &NextMediumError{Dir: m.dir, Volume: p.to + 1, Last: max(x.wanted.to, 1), Bytes: x.need(part{p.to, x.wanted.to})}
 }
 
 // begun says whether a volume was begun on a medium.

@@ -116,7 +116,7 @@ func TestTooSmallForAll(t *testing.T) {
 				there++
 			}
 		}
-		if there != next.Volume-1 || next.Of != volumes || next.Begun {
+		if there != next.Volume-1 || next.Last != volumes || next.Begun {
 			t.Errorf("%d of %d volumes are there: %+v", there, volumes, next)
 		}
 		if size > 10<<20 {

@@ -14,11 +14,15 @@ import (
 // lockedDir names the directory for the process that TestLockDiesWithItsProcess starts.
 const lockedDir = "AIRLIFT_TEST_LOCKED_DIR"
 
+// held keeps an output, and with it its lock, from the garbage collector.
+var held *Output
+
 // TestLockDiesWithItsProcess: while another process has a directory, nobody else
 // gets it, and as soon as that is killed, somebody does.
 func TestLockDiesWithItsProcess(t *testing.T) {
 	if dir := os.Getenv(lockedDir); dir != "" {
-		_, err := OpenOutput(dir)
+		var err error
+		held, err = OpenOutput(dir)
 		must(t, err)
 		_, _ = os.Stdout.WriteString("locked\n")
 		select {} // until it is killed

@@ -151,7 +151,7 @@ func (o *Output) unfinished(names []string) bool {
 		return true
 	}
 	inv, _ := o.inventory(nil)
-	return inv != nil && !slices.Contains(names, SumsFile)
+	return inv != nil && !slices.Contains(names, SumsFile) && slices.ContainsFunc(names, isVolumeName)
 }
 
 // begun says whether an export got no further than its small files.

@@ -86,7 +86,7 @@ func (r *repair) sort(found []Finding) error {
 // listed are the volumes that belong on the medium, as its sums say, if they can
 // be believed.
 func (r *repair) listed() map[string]bool {
-	listed := map[string]bool{}
+	listed := map[string]bool{r.inv.Storage.Volumes[0].Name: true} // every medium has it
 	sums, err := r.sealed(r.medium)
 	if err != nil {
 		return listed

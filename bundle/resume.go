@@ -38,7 +38,7 @@ func (x *export) fit(m medium) (part, error) {
 	}
 	if need := x.need(p); need > have {
 		if x.options.More && m.has(InventoryFile) {
-			return part{}, &NextMediumError{Dir: m.dir, Volume: min(p.from+1, x.layout.Volumes()), Of: x.layout.Volumes(), Bytes: need, Begun: true}
+			return part{}, &NextMediumError{Dir: m.dir, Volume: min(p.from+1, x.layout.Volumes()), Last: max(x.wanted.to, 1), Bytes: need, Begun: true}
 		}
 		what := "the bundle"
 		if x.layout.Volumes() > 1 {
@@ -126,7 +126,15 @@ func (x *export) found(ctx context.Context, files *volumeFiles) (*state, int64, 
 	if err != nil {
 		return nil, 0, err
 	}
-	if s != nil && s.from == files.part.from && !x.options.Recheck && files.holds(s) {
+	if s != nil && s.from != files.part.from {
+		return nil, 0, fmt.Errorf("%w: %s holds another part of this bundle, from volume %d on", ErrUsage, files.dir, s.from+1)
+	}
+	if s == nil {
+		if err := files.gap(); err != nil {
+			return nil, 0, err
+		}
+	}
+	if s != nil && !x.options.Recheck && files.holds(s) {
 		return s, size, nil
 	}
 	s, err = x.scan(ctx, files)
@@ -158,6 +166,18 @@ func (x *export) scan(ctx context.Context, files *volumeFiles) (*state, error) {
 func (f *volumeFiles) foreign() error {
 	for v := 1; v < f.part.from; v++ {
 		if f.has(f.name(v)) {
+			return fmt.Errorf("%w: %s holds %s, another part of this bundle", ErrUsage, f.dir, f.name(v))
+		}
+	}
+	return nil
+}
+
+// gap refuses volumes behind one that is not there: without a checkpoint that says
+// otherwise they were written for another part.
+func (f *volumeFiles) gap() error {
+	first := f.part.from
+	for v := first; v < f.layout.Volumes(); v++ {
+		if f.has(f.name(v)) && !f.has(f.name(first)) {
 			return fmt.Errorf("%w: %s holds %s, another part of this bundle", ErrUsage, f.dir, f.name(v))
 		}
 	}

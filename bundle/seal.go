@@ -109,6 +109,9 @@ func (x *export) complete(m medium, p part) (bool, error) {
 		if sums[i].Name != volumeName(v, x.layout.Volumes()) {
 			return false, fmt.Errorf("%w: %s holds another part of this bundle (%s is in its %s)", ErrUsage, m.dir, sums[i].Name, SumsFile)
 		}
+		if start, end := x.layout.volume(v); m.size([]string{sums[i].Name}) != end-start {
+			return false, fmt.Errorf("%w: %s was complete, and %s is gone or has another size", ErrDamaged, m.dir, sums[i].Name)
+		}
 	}
 	return true, nil
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -19,8 +18,8 @@ import (
 // Limits of a stream, in bytes and files.
 const (
 	maxReadmeSize       = 1 << 20
-	maxStreamSignatures = 64      // over one file
-	maxStreamEnd        = 1 << 20 // zeros behind the end, as dd and tapes put them
+	maxStreamSignatures = 64       // over one file
+	maxStreamEnd        = 64 << 20 // zeros behind the end, as dd and tapes put them
 )
 
 // Stream is a bundle that comes from start to end, through a pipe. It has no
@@ -396,14 +395,19 @@ func (t *tarReader) end() error {
 	if err := t.fill(rest, "its end"); err != nil {
 		return err
 	}
-	more, err := io.ReadAll(io.LimitReader(t.r, maxStreamEnd+1))
-	if err != nil {
-		return fmt.Errorf("read the stream: %w", err)
+	for more, buffer := 0, make([]byte, 64<<10); ; {
+		if !isZero(rest) || more > maxStreamEnd {
+			return fmt.Errorf("%w: something follows the end of the stream", ErrDamaged)
+		}
+		n, err := t.r.Read(buffer)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the stream: %w", err)
+		}
+		rest, more = buffer[:n], more+n
 	}
-	if !isZero(slices.Concat(rest, more)) || len(more) > maxStreamEnd {
-		return fmt.Errorf("%w: something follows the end of the stream", ErrDamaged)
-	}
-	return nil
 }
 
 func (t *tarReader) fill(p []byte, within string) error {

@@ -182,7 +182,9 @@ func (x *exporting) print(w io.Writer, inv *bundle.Inventory) error {
 func rerun(more ...string) string {
 	words := []string{"airlift"}
 	for _, word := range slices.Concat(os.Args[1:], more) {
-		words = append(words, quote(word))
+		if word != "--restart" { // it would throw away what there is
+			words = append(words, quote(word))
+		}
 	}
 	return strings.Join(words, " ")
 }

@@ -48,7 +48,7 @@ func newExporting(c *cli.Context) (*exporting, error) {
 
 // stream writes everything to stdout. What people read goes elsewhere.
 func (x *exporting) stream() (*bundle.Inventory, error) {
-	for _, flag := range []string{"continue-on", "volume", "restart", "recheck", "read-back"} {
+	for _, flag := range []string{"continue-on", "volume", "restart", "recheck", "read-back", "checkpoint"} {
 		if x.c.IsSet(flag) {
 			return nil, usagef("--output - and --%s exclude each other: a stream is written once, from start to end", flag)
 		}
@@ -80,7 +80,7 @@ func (x *exporting) media() (*bundle.Inventory, error) {
 		if !errors.As(err, &full) {
 			return inv, err
 		}
-		named := len(x.next) > 0
+		named, written := len(x.next) > 0, x.options
 		dir, stop := x.nextMedium(full)
 		if stop != nil {
 			return inv, stop
@@ -91,7 +91,7 @@ func (x *exporting) media() (*bundle.Inventory, error) {
 			continue
 		}
 		if err = failed; full.Begun && (err == nil || errors.As(err, new(*bundle.NextMediumError))) {
-			err = errors.Join(x.seal(full.Dir, inv), err)
+			err = errors.Join(x.seal(full.Dir, inv, written), err)
 		}
 	}
 }
@@ -162,19 +162,35 @@ func (x *exporting) write(out *bundle.Output, dir string, inv *bundle.Inventory)
 	case complete:
 		x.done = append(x.done, dir)
 	case errors.Is(err, context.Canceled):
-		return withHint(err, "go on with: "+rerun())
+		return withHint(err, "go on with: "+x.again())
+	case errors.Is(err, bundle.ErrNoSpace) && !errors.As(err, &full) && isBegun(dir):
+		return withHint(err, "make room in "+quote(dir)+" and run the same command again: it goes on where it was")
 	}
 	return err
 }
 
-// seal completes a medium whose last volume went to the next one.
-func (x *exporting) seal(dir string, inv *bundle.Inventory) error {
+// again is the line that goes on with the medium that is being written.
+func (x *exporting) again() string {
+	if x.options.After != nil { // the command line names the first one
+		return x.onward(x.options.After)
+	}
+	return rerun()
+}
+
+// isBegun says whether a directory holds some of a bundle.
+func isBegun(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, bundle.InventoryFile))
+	return err == nil
+}
+
+// seal completes a medium whose last volume went to the next one, with the options
+// that it was written with.
+func (x *exporting) seal(dir string, inv *bundle.Inventory, o bundle.ExportOptions) error {
 	out, err := bundle.OpenOutput(dir)
 	if err != nil {
 		return err
 	}
-	o := x.options
-	o.After, o.Seal = nil, true
+	o.Seal, o.Reuse = true, nil // what it was copied from is the medium itself
 	err = out.Export(x.c.Context, x.client, inv, o)
 	if errors.As(err, new(*bundle.NextMediumError)) {
 		err = nil
@@ -185,17 +201,22 @@ func (x *exporting) seal(dir string, inv *bundle.Inventory) error {
 // nextMedium gives the directory to go on in, or the error to stop with.
 func (x *exporting) nextMedium(full *bundle.NextMediumError) (string, error) {
 	x.options.After = full
-	x.options.Volumes = bundle.VolumeRange{}
 	dir, err := x.nextDir(full)
 	x.options.Reuse = x.c.StringSlice("reuse")
-	if _, gone := os.Stat(filepath.Join(full.Dir, bundle.InventoryFile)); gone == nil && dir != full.Dir {
+	if isBegun(full.Dir) && dir != full.Dir {
 		x.options.Reuse = append(x.options.Reuse, full.Dir) // it is still there: what it has is not fetched
 	}
-	if dir != "" || err != nil {
-		return dir, err
+	switch {
+	case err != nil:
+		return "", withHint(err, "go on with: "+x.onward(full))
+	case dir != "":
+		return dir, nil
+	case len(x.done) > 1: // the command line names the first one only
+		return "", withHint(full, fmt.Sprintf("%s are still to be written; with a copy of %s go on with: %s",
+			humanize.Bytes(uint64(full.Bytes)), quote(filepath.Join(full.Dir, bundle.InventoryFile)), x.onward(full)))
 	}
 	return "", withHint(full, fmt.Sprintf("%s are still to be written; with %s still there go on with: %s; or keep a copy of %s, take the medium out, and go on with: %s",
-		humanize.Bytes(uint64(full.Bytes)), quote(full.Dir), rerun("--continue-on", "NEXT"), quote(filepath.Join(full.Dir, bundle.InventoryFile)), x.onward(full.Volume)))
+		humanize.Bytes(uint64(full.Bytes)), quote(full.Dir), rerun("--continue-on", "NEXT"), quote(filepath.Join(full.Dir, bundle.InventoryFile)), x.onward(full)))
 }
 
 // nextDir takes the next directory that was named, or asks for one.
@@ -208,8 +229,15 @@ func (x *exporting) nextDir(full *bundle.NextMediumError) (string, error) {
 	what := full.Error()
 	for {
 		dir, err := x.asker.medium(x.c.Context, what, full.Dir)
+		if err != nil || dir == "" {
+			return "", err
+		}
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			what = dir + " is not a directory that is there"
+			continue
+		}
 		if !full.Begun || dir != full.Dir {
-			return dir, err
+			return dir, nil
 		}
 		what = full.Dir + " has to stay until the volume that was begun there is copied: another directory is needed"
 	}
@@ -217,8 +245,12 @@ func (x *exporting) nextDir(full *bundle.NextMediumError) (string, error) {
 
 // onward is the line that writes the volumes from one on without the media
 // before.
-func (x *exporting) onward(volume int) string {
-	words := []string{"airlift", "export", "--from", bundle.InventoryFile, "--volume", fmt.Sprintf("%d-", volume), "--output", "NEXT"}
+func (x *exporting) onward(full *bundle.NextMediumError) string {
+	volumes := fmt.Sprintf("%d-", full.Volume)
+	if x.options.Volumes.Last > 0 {
+		volumes += fmt.Sprint(full.Last)
+	}
+	words := []string{"airlift", "export", "--from", bundle.InventoryFile, "--volume", volumes, "--output", "NEXT"}
 	for _, name := range []string{"key", "authfile", "checkpoint"} {
 		if x.c.IsSet(name) {
 			words = append(words, "--"+name, quote(x.c.String(name)))

@@ -91,7 +91,7 @@ func verifyStream(c *cli.Context, asJSON bool) error {
 func verdict(findings []bundle.Finding) error {
 	err := bundle.Verdict(findings)
 	if errors.Is(err, bundle.ErrDamaged) {
-		return withHint(err, "copy what is named again from where it is whole, or make the bundle again")
+		return withHint(err, "copy what is named again from where it is whole; or, where the sources can be reached: airlift export --repair DIR")
 	}
 	return err
 }
