@@ -270,3 +270,51 @@ func everyOp(n int) (list []int) {
 	}
 	return list
 }
+
+// TestCrashLosesLittle: of what was written before a crash, no more is lost than
+// what lies between two checkpoints, and the segment that is being written.
+func TestCrashLosesLittle(t *testing.T) {
+	t.Parallel()
+	s := newSmallExport(t, 5120)
+	on := newTape(fault{})
+	must(t, s.run(t.Context(), fastDir(t), on, ExportOptions{}))
+	allowed := s.checkpoint + s.segment + 4*block // with the headers and padding of small files
+	dir, far := filepath.Join(fastDir(t), "medium"), int64(0)
+	sealing := slices.IndexFunc(on.ops, func(o operation) bool { return o.name == SumsFile })
+	for end := range sealing { // nothing is gone on with after that
+		written := int64(0)
+		for _, o := range on.ops[:end] {
+			if o.kind == "write" && isVolumeName(o.name) {
+				written += int64(len(o.data))
+			}
+		}
+		for _, strict := range []bool{false, true} {
+			c := powerLoss{ops: end, strict: strict, lose: func(int, operation) loss { return loss{lost: true} }}
+			must(t, fill(dir, c.state(nil, on.ops)))
+			kept := s.keeps(t, dir)
+			if lost := written - kept; lost > allowed {
+				t.Fatalf("after %d operations %d of %d bytes are lost, strict %v", end, lost, written, strict)
+			}
+			far = max(far, kept)
+		}
+	}
+	if far < s.inv.Storage.Size/2 {
+		t.Errorf("only %d bytes were ever kept", far)
+	}
+}
+
+// keeps is how far a run would go on from a directory without reading what is there.
+func (s *smallExport) keeps(t *testing.T, dir string) int64 {
+	t.Helper()
+	x, err := newExport(s.client, s.inv, ExportOptions{Key: s.key})
+	must(t, err)
+	ck, err := newCheckpoint(s.bytes, s.key, 0)
+	must(t, err)
+	files := &volumeFiles{medium: medium{dir, disk{}}, layout: x.layout, part: x.wanted, checkpoint: ck}
+	known, _, err := ck.read(files.path(CheckpointFile))
+	must(t, err)
+	if known == nil || !files.holds(known) {
+		return 0
+	}
+	return known.at.offset
+}
