@@ -208,8 +208,8 @@ func TestSignProgress(t *testing.T) {
 	}
 }
 
-// TestSignLocks: what another run is writing to is not signed; signatures that go
-// elsewhere need no lock on the medium.
+// TestSignLocks: what another run is writing to is not signed, nor may one begin
+// while it is; signatures that go elsewhere need no lock on the medium.
 func TestSignLocks(t *testing.T) {
 	t.Parallel()
 	g := newSmallSigning(t, newSmallExport(t, 5120))
@@ -222,7 +222,11 @@ func TestSignLocks(t *testing.T) {
 	must(t, sameFiles(dir, g.whole))
 	must(t, g.sign(t.Context(), dir, SignOptions{Output: filepath.Join(t.TempDir(), "a", "b")}))
 	must(t, out.Close())
-	must(t, g.run(t.Context(), dir, disk{}))
+	must(t, g.sign(t.Context(), dir, SignOptions{Progress: func(Event) {
+		if _, err := OpenOutput(dir); !errors.Is(err, ErrLocked) {
+			t.Errorf("another run, while it is signed: %v", err)
+		}
+	}}))
 	must(t, sameFiles(dir, g.signed))
 }
 

@@ -63,6 +63,8 @@ func TestJudge(t *testing.T) {
 		"two required, one key named twice":    {trust: "a a 2", a: []signature{fits(a)}, want: "by 1 of 1 trusted keys", notTrusted: true},
 		"two required, none, unsigned allowed": {trust: "a b unsigned 2", want: "by 0 of 2 trusted keys", notTrusted: true},
 
+		"two required, one of two named twice": {trust: "a a b 2", want: "by 0 of 2 trusted keys, and 2 are required: not by a, b", notTrusted: true},
+
 		"anything, to look at it": {trust: "a unverified 2", a: []signature{wrong(a)}, s: []signature{wrong(stranger)}, want: "/as"},
 
 		"its own, half-written":              {trust: "a b signer=b", a: []signature{fits(a)}, b: []signature{wrong(b)}, want: "a/"},
