@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"os"
 
@@ -33,5 +34,18 @@ func openStream(c *cli.Context) (*bundle.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return bundle.OpenStream(io.Reader(os.Stdin), trust)
+	return bundle.OpenStream(untilDone(c.Context, os.Stdin), trust)
+}
+
+// untilDone reads ahead, and ends with ctx even where nothing comes: a read of a
+// pipe waits for as long as somebody holds its other end. Whatever waits there ends
+// with the process.
+func untilDone(ctx context.Context, f *os.File) io.Reader {
+	r, w := io.Pipe()
+	go func() {
+		_, err := io.CopyBuffer(w, struct{ io.Reader }{f}, make([]byte, 256<<10))
+		w.CloseWithError(err)
+	}()
+	context.AfterFunc(ctx, func() { w.CloseWithError(ctx.Err()) })
+	return r
 }

@@ -73,14 +73,16 @@ func verifyStream(c *cli.Context, asJSON bool) error {
 	shown := newProgress(c)
 	err = s.Check(c.Context, shown.event)
 	shown.close()
-	var found bundle.Finding
+	var found []bundle.Finding
+	if f := (bundle.Finding{}); errors.As(err, &f) {
+		found = append(found, f)
+	}
+	if errors.Is(err, bundle.ErrDamaged) {
+		err = withHint(err, "send it again; a stream is checked up to what is wrong first")
+	}
 	switch {
-	case asJSON && err == nil:
-		return printFindings(c.App.Writer, nil)
-	case asJSON && errors.As(err, &found):
-		return errors.Join(printFindings(c.App.Writer, []bundle.Finding{found}), err)
-	case errors.Is(err, bundle.ErrDamaged):
-		return withHint(err, "send it again; a stream is checked up to what is wrong first")
+	case asJSON && (err == nil || len(found) > 0):
+		return errors.Join(printFindings(c.App.Writer, found), err)
 	case err != nil:
 		return err
 	}
