@@ -21,7 +21,7 @@ func streamed(t *testing.T) (stream []byte, key string) {
 		t.Fatal(b.Err())
 	}
 	key = keyPair(t)
-	p := airlift(t, exportFrom(host, key, "-", host+"/team/app:v1")...)
+	p := airlift(t, exportFrom(host, key, "-", "--image", host+"/team/app:v1")...)
 	p.Stdout = nil
 	stream, err := p.Output()
 	if err != nil {
