@@ -101,7 +101,7 @@ func (r *Report) together(dir string) (map[string][]byte, error) {
 // objects renders all files, by their names under dir.
 func (r *Report) objects(dir string) (map[string][]byte, error) {
 	files := map[string][]byte{}
-	if err := errors.Join(r.mirrorSets(dir, files), r.samplesPatch(files), r.installConfig(files)); err != nil {
+	if err := errors.Join(r.mirrorSets(dir, files), r.samplesPatch(dir, files), r.installConfig(files)); err != nil {
 		return nil, err
 	}
 	data, err := r.bytes()
@@ -213,53 +213,6 @@ func mergeHeld(path string, set *manifest.MirrorSet) error {
 	}
 	set.Mirrors, err = manifest.MergeMirrors(held.Mirrors, set.Mirrors)
 	return err
-}
-
-// samplesPatch is written when all streams that the operator owns are known:
-// each is skipped unless every image tag of it is where the operator will look.
-func (r *Report) samplesPatch(files map[string][]byte) error {
-	if len(r.Streams) == 0 {
-		return nil
-	}
-	skipped := r.skipped()
-	if len(skipped) == len(r.Streams) {
-		return nil // there is nothing that the operator could use
-	}
-	patch := manifest.SamplesPatch{Registry: r.Options.Cluster, Skipped: skipped, Comment: r.comment()}
-	data, err := patch.YAML()
-	files[SamplesFile] = data
-	return err
-}
-
-func (r *Report) skipped() []string {
-	names := map[string]bool{}
-	for _, h := range r.Held {
-		names[h.Reference] = true
-		for _, name := range h.Names {
-			names[name] = true
-		}
-	}
-	return manifest.SkippedStreams(owned(r.Streams), func(stream string, t manifest.Tag) bool {
-		if manifest.KeepsReferences(stream) { // found by its own name, through a mirror set
-			ref, err := oci.ParseReference(t.From)
-			return err == nil && names[ref.String()]
-		}
-		ref, err := oci.ParseReference(manifest.RewriteSample(t.From, r.Options.Cluster))
-		return err == nil && names[ref.WithTag(imageTags(ref, ref.Digest, nil)[0]).String()]
-	})
-}
-
-// owned gives streams in the terms of the samples operator.
-func owned(streams []ImageStream) []manifest.ImageStream {
-	var all []manifest.ImageStream
-	for _, s := range streams {
-		one := manifest.ImageStream{Name: s.Name, Managed: s.Samples}
-		for _, t := range s.Tags {
-			one.Tags = append(one.Tags, manifest.Tag{Name: t.Name, From: t.From})
-		}
-		all = append(all, one)
-	}
-	return all
 }
 
 func (r *Report) installConfig(files map[string][]byte) error {

@@ -20,6 +20,7 @@ type Request struct {
 	Releases []oci.Reference       // payload images, by tag or digest
 	Images   []oci.Reference       // any images
 	Streams  manifest.ImageStreams // image streams, with their tags
+	Samples  *SamplesRequest       // of the releases' samples operators; nil = none
 	Jobs     int                   // requests at once; 0 = 8
 	Progress Progress
 }
@@ -28,7 +29,7 @@ type Request struct {
 // releases and streams, in whatever order, cut into volumes of the same size.
 func (r Request) Digest(volumeSize int64) digest.Digest {
 	return requestDigest(map[string]any{
-		"releases": names(r.Releases), "images": names(r.Images), "streams": r.Streams, "volumeSize": volumeSize,
+		"releases": names(r.Releases), "images": names(r.Images), "streams": r.Streams, "samples": r.Samples.sorted(), "volumeSize": volumeSize,
 	})
 }
 
@@ -95,7 +96,7 @@ func Plan(ctx context.Context, client *oci.Client, r Request) (*Content, error) 
 		return nil, err
 	}
 	p.want(r.Images...)
-	unread := p.releases(ctx, r.Releases)
+	unread := errors.Join(p.releases(ctx, r.Releases), p.samples(ctx, r.Samples))
 	if err := errors.Join(unread, p.resolve(ctx)); err != nil {
 		return nil, errors.Join(err, MissingErrors(p.lost()))
 	}
@@ -122,6 +123,7 @@ type planner struct {
 	released []Release
 	stream   []ImageStream
 	complete bool
+	sampled  []Samples
 
 	mu      sync.Mutex
 	images  map[string]digest.Digest   // by reference
@@ -142,18 +144,32 @@ func (p *planner) want(refs ...oci.Reference) { p.wanted = append(p.wanted, refs
 func (p *planner) streams(s manifest.ImageStreams) error {
 	p.complete = s.Complete
 	for _, stream := range s.Streams {
-		planned := ImageStream{Name: stream.Name, Samples: stream.Managed}
-		for _, t := range stream.Tags {
-			ref, err := oci.ParseReference(t.From)
-			if err != nil {
-				return fmt.Errorf("imagestream %s:%s: %w", stream.Name, t.Name, err)
-			}
-			planned.Tags = append(planned.Tags, StreamTag{Name: t.Name, From: t.From, Image: ref.String()})
-			p.want(ref)
+		planned, refs, err := plannedStream(stream)
+		if err != nil {
+			return err
 		}
+		planned.Samples = stream.Managed
+		p.want(refs...)
 		p.stream = append(p.stream, planned)
 	}
 	return nil
+}
+
+// plannedStream is a stream in the terms of the inventory, with its images.
+func plannedStream(s manifest.ImageStream) (planned ImageStream, refs []oci.Reference, err error) {
+	planned = ImageStream{Name: s.Name, Repository: s.Repository}
+	for _, t := range s.Tags {
+		ref, err := oci.ParseReference(t.From)
+		if err != nil {
+			return planned, nil, fmt.Errorf("imagestream %s:%s: %w", s.Name, t.Name, err)
+		}
+		planned.Tags = append(planned.Tags, StreamTag{Name: t.Name, From: t.From, Image: ref.String()})
+		refs = append(refs, ref)
+	}
+	for _, a := range s.Aliases {
+		planned.Aliases = append(planned.Aliases, Alias(a))
+	}
+	return planned, refs, nil
 }
 
 // resolve asks for everything that is wanted, once, several at a time.

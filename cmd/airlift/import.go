@@ -29,7 +29,7 @@ func importCommand() *cli.Command {
 			"of it is there. Running it again is safe, and brings what is not there yet. Under --manifests\n" +
 			"lie then, for this and earlier imports together: apply/ (mirror sets), patches/ (samples\n" +
 			"operator), install/ (install-config fragment), report.json.",
-		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), []cli.Flag{
+		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), samplesFlags(), []cli.Flag{
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the bundle records as missing at its sources, and end with exit code 3"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, and connect to nothing"},
 		}, clientFlags(), []cli.Flag{quietFlag()}),
@@ -43,6 +43,9 @@ func importBundle(c *cli.Context) error {
 		return err
 	}
 	objects, err := objectOptions(c, p)
+	if err == nil {
+		err = samplesOptions(c, &objects.SamplesOptions)
+	}
 	if err != nil {
 		return err
 	}
@@ -175,7 +178,7 @@ func finishImport(c *cli.Context, b *bundle.Bundle, o bundle.ObjectOptions, resu
 	if err != nil {
 		return errors.Join(printResults(c.App.Writer, results), manifestsHint(err))
 	}
-	return errors.Join(printResults(c.App.Writer, results), printObjects(c.App.Writer, dir, files))
+	return errors.Join(printResults(c.App.Writer, results), printSamples(c, report, files), printObjects(c.App.Writer, dir, files))
 }
 
 // warnIdle: a map that is mistyped leaves images where they are not looked for.
@@ -219,12 +222,15 @@ func importHint(err error) error {
 	case errors.Is(err, bundle.ErrAbsent) && !errors.Is(err, bundle.ErrUnsealed):
 		return withHint(err, "import the other media too, one after the other or all in one command: what is there by then is not sent again")
 	case errors.Is(err, bundle.ErrCollision):
-		return withHint(err, "--map SOURCE=DEST or --keep-source-host keeps the sources apart; samples under one name cannot be, leave one out of the bundle")
+		return withHint(err, "--map SOURCE=DEST or --keep-source-host keeps the sources apart")
 	}
 	return err
 }
 
 func manifestsHint(err error) error {
+	if errors.Is(err, bundle.ErrSeveralArchitectures) {
+		return withHint(err, "--samples-arch ARCH says which one the cluster has; each needs a directory of its own, with --manifests")
+	}
 	if errors.Is(err, bundle.ErrOccupied) {
 		return withHint(err, "--manifests DIR names another directory: one for each registry")
 	}

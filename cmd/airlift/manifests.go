@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"path/filepath"
 	"slices"
 
@@ -16,7 +17,7 @@ func manifestsCommand() *cli.Command {
 		ArgsUsage: "DIR…|bundle.json",
 		Description: "With --report, the same files as the import that wrote the report. Without, what a complete\n" +
 			"import would give, which the files say of themselves; that works before the bundle travels.",
-		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), []cli.Flag{
+		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), samplesFlags(), []cli.Flag{
 			&cli.StringFlag{Name: "report", Usage: "write what the import with the report.json `FILE` wrote"},
 		}),
 		Action: manifests,
@@ -29,6 +30,9 @@ func manifests(c *cli.Context) error {
 		return err
 	}
 	report, err := reportFor(c, b)
+	if err == nil {
+		err = samplesOptions(c, &report.Options.SamplesOptions)
+	}
 	if err != nil {
 		return err
 	}
@@ -37,7 +41,7 @@ func manifests(c *cli.Context) error {
 	if err != nil {
 		return manifestsHint(err)
 	}
-	return printObjects(c.App.Writer, dir, files)
+	return errors.Join(printSamples(c, report, files), printObjects(c.App.Writer, dir, files))
 }
 
 // bundleDirs takes a bundle.json for the directory that it lies in: the
