@@ -33,6 +33,26 @@ func ExampleSamples() []Sample {
 	}
 }
 
+// ParseSamples reads tables of three columns: stream, tag and reference; and
+// stream, tag and the tag that it follows. Lines that begin with # are left out.
+func ParseSamples(references, aliases string) []Sample {
+	var samples []Sample
+	for i, table := range []string{references, aliases} {
+		for line := range strings.Lines(table) {
+			fields := strings.Fields(line)
+			if strings.HasPrefix(line, "#") || len(fields) != 3 {
+				continue
+			}
+			s := Sample{Stream: fields[0], Tag: fields[1], Reference: fields[2]}
+			if i == 1 {
+				s.Reference, s.Alias = "", fields[2]
+			}
+			samples = append(samples, s)
+		}
+	}
+	return samples
+}
+
 // Samples pushes a small image, Docker schema 2 and different for each, for
 // every reference that is not missing, and returns their digests by reference.
 // Prefix maps a reference's host to the path before its repository on the
