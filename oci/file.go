@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -207,13 +208,13 @@ func (s *search) entry(layer seen, header *tar.Header, contents io.Reader) error
 	isFile, isAbove := s.concerns(name)
 	switch {
 	case isFile && header.Typeflag == tar.TypeReg:
-		layer.clear(name)
+		layer.clear(name, isAbove)
 		return errors.Join(s.hide(layer, name, below), s.file(layer, name, contents))
 	case isFile && header.Typeflag == tar.TypeDir: // what is under it stays
 		delete(layer.found, name)
 		return s.hide(layer, name, itself)
 	case header.Typeflag != tar.TypeDir && (isFile || isAbove):
-		layer.clear(name)
+		layer.clear(name, isAbove)
 		return s.hide(layer, name, itself|below)
 	}
 	return nil
@@ -244,12 +245,11 @@ func (s *search) hide(layer seen, p string, h hiding) error {
 	return nil
 }
 
-// clear forgets what the layer had at a path and under it.
-func (l seen) clear(p string) {
-	for name := range l.found {
-		if name == p || strings.HasPrefix(name, p+"/") {
-			delete(l.found, name)
-		}
+// clear forgets what the layer had at a path, and under it if anything may be.
+func (l seen) clear(p string, above bool) {
+	delete(l.found, p)
+	if above {
+		maps.DeleteFunc(l.found, func(name string, _ []byte) bool { return strings.HasPrefix(name, p+"/") })
 	}
 }
 
