@@ -284,9 +284,10 @@ func (c *Content) sampleStreams() []ImageStream {
 
 // rewritten is where the samples operator will look for a stream's tag.
 func (p Placement) rewritten(t StreamTag) (destination, error) {
-	ref, err := oci.ParseReference(manifest.RewriteSample(t.From, p.Cluster.String()))
+	name := manifest.RewriteSample(t.From, p.Cluster.String())
+	ref, err := oci.ParseReference(name)
 	if err != nil {
-		return destination{}, err
+		return destination{}, fmt.Errorf("the samples operator would look for it at %.300s, which is no name of an image", name)
 	}
 	path, under := below(ref.Name(), p.Cluster.String())
 	if !under {
