@@ -59,16 +59,21 @@ func ParseSamples(references, aliases string) []Sample {
 // registry pushed to ("registry.redhat.io" -> "redhat"); hosts not in it have
 // none.
 func (b *Builder) Samples(samples []Sample, prefix map[string]string) map[string]digest.Digest {
-	pushed := map[string]digest.Digest{}
+	pushed, places := map[string]digest.Digest{}, map[string]digest.Digest{}
 	for _, s := range samples {
 		if _, done := pushed[s.Reference]; done || s.Missing || s.Reference == "" {
 			continue
 		}
 		host, repo, tag := splitReference(s.Reference)
 		repo = join(prefix[host], repo)
+		if d, there := places[repo+":"+tag]; there { // written in another way, with and without its tag
+			pushed[s.Reference] = d
+			continue
+		}
 		layer := b.Layer(repo, map[string]string{"etc/sample": s.Reference + "\n"}, "gzip")
 		image := ImageOpts{Docker: true, Layers: []ocispec.Descriptor{layer}, Labels: map[string]string{"name": repo}}
 		pushed[s.Reference] = b.Image(repo, tag, image).Digest
+		places[repo+":"+tag] = pushed[s.Reference]
 	}
 	return pushed
 }
