@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -284,6 +286,43 @@ func (s *smallExport) mended(t *testing.T, dir string, o ExportOptions) ([]Findi
 	must(t, err)
 	defer func() { must(t, out.Close()) }()
 	return out.Repair(t.Context(), s.client, o)
+}
+
+// TestInterruptedAtEach: an export that is interrupted while it waits for the first bytes
+// of a blob has written its header, and says so; the next run does not write it again.
+func TestInterruptedAtEach(t *testing.T) {
+	t.Parallel()
+	for _, volumeSize := range []int64{0, 5120} {
+		s := newSmallExport(t, volumeSize)
+		l, err := newLayout(&s.inv.Content, volumeSize)
+		must(t, err)
+		for _, e := range l.Entries {
+			if e.inline != nil {
+				continue
+			}
+			proxy := ocitest.Misbehave(t, s.host, func(r *http.Request) *ocitest.Fault {
+				if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, string(e.Digest)) {
+					return &ocitest.Fault{Delay: time.Hour}
+				}
+				return nil
+			})
+			ctx, interrupt := context.WithCancel(t.Context())
+			dir := fastDir(t)
+			err := s.runWith(ctx, smallClient(t, s.host, proxy.Host), dir, disk{}, ExportOptions{Progress: func(p Event) {
+				if p.Phase == "fetch" && p.Done == e.data() {
+					interrupt()
+				}
+			}})
+			interrupt()
+			if !errors.Is(err, context.Canceled) {
+				t.Fatalf("%s: %v", e.Name, err)
+			}
+			must(t, s.run(t.Context(), dir, disk{}, ExportOptions{}))
+			if err := sameFiles(dir, s.whole); err != nil {
+				t.Errorf("interrupted at %s: %v", e.Name, err)
+			}
+		}
+	}
 }
 
 // TestResumeFetches at most what lies between two checkpoints, and the segments
