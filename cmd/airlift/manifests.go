@@ -14,10 +14,11 @@ func manifestsCommand() *cli.Command {
 		Name:      "manifests",
 		Usage:     "write what makes a cluster use the registry, without importing",
 		ArgsUsage: "DIR…|bundle.json",
-		Description: "With --report, the same files as the import that wrote the report. Without, what a complete\n" +
-			"import would give, which the files say of themselves; that works before the bundle travels.",
+		Description: "With the report of an import of this bundle (--report, or the one under --manifests), the same\n" +
+			"files as that import. Without, what a complete import would give, which the files say of\n" +
+			"themselves; that works before the bundle travels.",
 		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "report", Usage: "write what the import with the report.json `FILE` wrote"},
+			reportFlag(),
 		}),
 		Action: manifests,
 	}
@@ -52,40 +53,24 @@ func bundleDirs(c *cli.Context) []string {
 	return dirs
 }
 
-// reportFor is the report of an import, or what it would be.
+// reportFor is the report of an import, or what it would be: a report of this
+// bundle that an import wrote is told again, one of another bundle is where the
+// placement comes from.
 func reportFor(c *cli.Context, b *bundle.Bundle) (*bundle.Report, error) {
-	if file := c.String("report"); file != "" {
-		return recordedReport(c, b, file)
-	}
-	p, err := placement(c)
+	r, err := findRecord(c)
 	if err != nil {
 		return nil, err
 	}
-	o, err := objectOptions(c, p)
-	if err != nil {
+	p, o, err := placed(c, r)
+	switch {
+	case err != nil:
 		return nil, err
+	case r != nil && r.Content == b.Inventory.ContentID():
+		return r.Report, nil
+	case r != nil && c.IsSet("report"):
+		return nil, usagef("%s is the report of another bundle, with content %s", r.file, r.Content)
 	}
 	warnIdle(p, b)
 	report, err := b.Assume(p, o)
 	return report, importHint(err)
-}
-
-// recordedReport reads a report of this bundle. It holds the options already:
-// others are refused rather than ignored.
-func recordedReport(c *cli.Context, b *bundle.Bundle, file string) (*bundle.Report, error) {
-	for _, flags := range [][]cli.Flag{placementFlags(), {&cli.StringFlag{Name: "name"}, &cli.StringFlag{Name: "mirror-source-policy"}}} {
-		for _, flag := range flags {
-			if name := flag.Names()[0]; c.IsSet(name) {
-				return nil, usagef("--report and --%s exclude each other: the report says where things are", name)
-			}
-		}
-	}
-	report, err := bundle.ReadReport(file)
-	if err != nil {
-		return nil, err
-	}
-	if report.Content != b.Inventory.ContentID() {
-		return nil, usagef("%s is the report of another bundle, with content %s", file, report.Content)
-	}
-	return report, nil
 }
