@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"go.podman.io/image/v5/pkg/docker/config"
@@ -56,6 +57,16 @@ func withoutContents(err error) error {
 		return fmt.Errorf("unexpected value at byte %d", kind.Offset)
 	}
 	return errors.New("unexpected value")
+}
+
+// Account is the user and the password that the client would log in with for
+// the repository of r; both are empty if there are none.
+func (c *Client) Account(r Reference) (user, password string, err error) {
+	found, err := config.GetCredentials(c.context, strings.TrimSuffix(r.Name(), "/"))
+	if err != nil {
+		return "", "", fmt.Errorf("find credentials for %s: %w", r.Registry, err)
+	}
+	return found.Username, found.Password, nil
 }
 
 // authenticator finds the credentials for a repository: the entry of the

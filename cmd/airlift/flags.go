@@ -163,7 +163,10 @@ func objectOptions(c *cli.Context, p bundle.Placement) (bundle.ObjectOptions, er
 	if !slices.Contains([]string{"", "NeverContactSource", "AllowContactingSource"}, policy) {
 		return bundle.ObjectOptions{}, usagef("--mirror-source-policy %s: must be NeverContactSource or AllowContactingSource", policy)
 	}
-	return bundle.NewObjectOptions(p, c.String("name"), policy), nil
+	o := bundle.NewObjectOptions(p, c.String("name"), policy)
+	var err error
+	o.Config, err = clusterConfig(c, p)
+	return o, err
 }
 
 func formatFlag() cli.Flag {

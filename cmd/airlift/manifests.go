@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"path/filepath"
 	"slices"
 
@@ -17,8 +18,9 @@ func manifestsCommand() *cli.Command {
 		Description: "With the report of an import of this bundle (--report, or the one under --manifests), the same\n" +
 			"files as that import. Without, what a complete import would give, which the files say of\n" +
 			"themselves; that works before the bundle travels.",
-		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), []cli.Flag{
+		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), clusterFlags(), []cli.Flag{
 			reportFlag(),
+			&cli.StringSliceFlag{Name: "insecure-registry", Usage: "have nodes speak to `HOST[:PORT]` over plain HTTP or with any certificate, if it is the registry"},
 		}),
 		Action: manifests,
 	}
@@ -33,12 +35,21 @@ func manifests(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	p, err := report.Options.Placement()
+	if err != nil {
+		return err
+	}
+	secret, err := nodeSecret(c, p, nil)
+	if err != nil {
+		return err
+	}
 	dir := c.String("manifests")
 	files, err := report.WriteObjects(dir)
 	if err != nil {
 		return manifestsHint(err)
 	}
-	return printObjects(c.App.Writer, dir, files)
+	warnReplaced(report.Options.Config)
+	return errors.Join(printObjects(c.App.Writer, dir, files), writeSecret(c.App.Writer, dir, secret))
 }
 
 // bundleDirs takes a bundle.json for the directory that it lies in: the
@@ -66,6 +77,7 @@ func reportFor(c *cli.Context, b *bundle.Bundle) (*bundle.Report, error) {
 	case err != nil:
 		return nil, err
 	case r != nil && r.Content == b.Inventory.ContentID():
+		r.Options = o
 		return r.Report, nil
 	case r != nil && c.IsSet("report"):
 		return nil, usagef("%s is the report of another bundle, with content %s", r.file, r.Content)

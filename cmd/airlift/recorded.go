@@ -63,7 +63,10 @@ func (r *record) options(c *cli.Context) (bundle.Placement, bundle.ObjectOptions
 				"leave the flag out; or name another report with --report FILE, or another directory with --manifests DIR")
 		}
 	}
-	return p, r.Options, nil
+	o := r.Options
+	config, err := clusterConfig(c, p)
+	o.Config = config.Over(o.Config)
+	return p, o, err
 }
 
 // saying is one option as a record and a command line have it, in one form.
