@@ -132,7 +132,7 @@ func TestBadMirrorSet(t *testing.T) {
 		set  MirrorSet
 		want string
 	}{
-		"kind":       {MirrorSet{Kind: "ImageContentSourcePolicy", Name: "a", Mirrors: good}, "it is an ImageContentSourcePolicy, not"},
+		"kind":       {MirrorSet{Kind: "ImageContentPolicy", Name: "a", Mirrors: good}, "it is an ImageContentPolicy, not"},
 		"no name":    {MirrorSet{Kind: TagMirrorSet, Mirrors: good}, "is not a name of an object"},
 		"upper name": {MirrorSet{Kind: TagMirrorSet, Name: "A", Mirrors: good}, "is not a name of an object"},
 		"port name":  {MirrorSet{Kind: TagMirrorSet, Name: "airlift-host:5000", Mirrors: good}, "is not a name of an object"},
@@ -162,7 +162,7 @@ func TestParseMirrorSet(t *testing.T) {
 		"not YAML":      {"{", "decode YAML"},
 		"not an object": {"[]", "it is not a Kubernetes object"},
 		"two":           {head + spec + "---\n" + head + spec, "it holds 2 objects, not one"},
-		"other kind":    {"kind: Deployment", "it is a Deployment, not an ImageDigestMirrorSet or an ImageTagMirrorSet"},
+		"other kind":    {"kind: Deployment", "it is a Deployment, not an ImageDigestMirrorSet, an ImageTagMirrorSet or an ImageContentSourcePolicy"},
 		"List":          {"kind: List\nitems: []", "it is a List, not"},
 		"other version": {strings.Replace(head, "/v1", "/v2", 1) + spec, `of "config.openshift.io/v2"`},
 		"no spec":       {head, "it has no spec"},
