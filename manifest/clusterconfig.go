@@ -64,14 +64,7 @@ func ParseImageConfig(data []byte) (ImageConfig, error) {
 	if object.Kind != "Image" || object.APIVersion != "config.openshift.io/v1" {
 		return ImageConfig{}, fmt.Errorf("it is %s of %.80q, not an Image of config.openshift.io/v1", article(object.Kind), object.APIVersion)
 	}
-	var c ImageConfig
-	if object.Spec.TrustedCA != nil {
-		c.TrustedCA = object.Spec.TrustedCA.Name
-	}
-	if s := object.Spec.Sources; s != nil {
-		c.Insecure, c.Allowed, c.Blocked = s.Insecure, s.Allowed, s.Blocked
-	}
-	return c, nil
+	return object.Spec.config(), nil
 }
 
 // ImageConfigPatch returns a merge patch of image.config.openshift.io/cluster
@@ -343,4 +336,31 @@ func TrustBundleFragment(certificates []byte) ([]byte, error) {
 		return nil, fmt.Errorf("encode YAML: %w", err)
 	}
 	return text, nil
+}
+
+// ParseImageConfigPatch reads what [ImageConfigPatch] wrote, edited by hand or
+// not. Fields that it does not write are errors.
+func ParseImageConfigPatch(data []byte) (ImageConfig, error) {
+	text, err := single(data)
+	if err != nil {
+		return ImageConfig{}, err
+	}
+	var object struct {
+		Spec imageSpec `json:"spec"`
+	}
+	if err := decodeStrict(text, &object); err != nil {
+		return ImageConfig{}, fmt.Errorf("decode: %w", err)
+	}
+	return object.Spec.config(), nil
+}
+
+// config is what a spec says.
+func (s imageSpec) config() (c ImageConfig) {
+	if s.TrustedCA != nil {
+		c.TrustedCA = s.TrustedCA.Name
+	}
+	if s.Sources != nil {
+		c.Insecure, c.Allowed, c.Blocked = s.Sources.Insecure, s.Sources.Allowed, s.Sources.Blocked
+	}
+	return c
 }

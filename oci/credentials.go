@@ -72,7 +72,11 @@ func (c *Client) Account(r Reference) (user, password string, err error) {
 // authenticator finds the credentials for a repository: the entry of the
 // longest name that it is under (repository, namespace, registry).
 func (c *Client) authenticator(r Reference) (authn.Authenticator, error) {
-	found, err := config.GetCredentials(c.context, r.Name())
+	name := r.Name()
+	if c.knownAs != nil {
+		name = c.knownAs(name)
+	}
+	found, err := config.GetCredentials(c.context, name)
 	if err != nil {
 		return nil, fmt.Errorf("find credentials for %s: %w", r.Name(), err)
 	}
