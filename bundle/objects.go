@@ -104,6 +104,9 @@ func (r *Report) objects(dir string) (map[string][]byte, error) {
 	if err := errors.Join(r.mirrorSets(dir, files), r.samplesPatch(files), r.installConfig(files)); err != nil {
 		return nil, err
 	}
+	if err := errors.Join(r.clusterConfig(files), r.trustBundle(files)); err != nil {
+		return nil, err
+	}
 	data, err := r.bytes()
 	files[ReportFile] = data
 	return files, err
@@ -282,7 +285,10 @@ func writeFiles(dir string, files map[string][]byte) error {
 	return nil
 }
 
-func replaceFile(path string, contents []byte) (err error) {
+func replaceFile(path string, contents []byte) error { return replaceFileMode(path, contents, 0o644) }
+
+// replaceFileMode never makes the contents readable to more than mode says.
+func replaceFileMode(path string, contents []byte, mode fs.FileMode) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err
 	}
@@ -296,7 +302,7 @@ func replaceFile(path string, contents []byte) (err error) {
 		}
 	}()
 	_, err = f.Write(contents)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 	if err != nil {
 		return storageError(err)
 	}

@@ -52,6 +52,8 @@ type ObjectOptions struct {
 	Maps           []Mapping `json:"maps,omitempty"`
 	Name           string    `json:"name"`                         // of the mirror sets
 	Policy         string    `json:"mirrorSourcePolicy,omitempty"` // "" = the field is absent
+
+	Config ClusterConfig `json:"clusterConfig,omitzero"`
 }
 
 // NewObjectOptions takes the choices of a placement. With name "" the mirror
@@ -150,6 +152,7 @@ func (r *Report) Extend(earlier *Report) error {
 	if r.Streams == nil {
 		r.Streams = earlier.Streams
 	}
+	r.Options.Config = r.Options.Config.Over(earlier.Options.Config)
 	return nil
 }
 

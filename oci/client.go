@@ -21,7 +21,10 @@ type Options struct {
 	Jobs     int            // idle connections to keep for each host; 0 = 8
 	Backoff  time.Duration  // the first wait between two tries; 0 = 500 ms
 	Tries    int            // tries of one request; 0 = 5
-	Notice   func(string)   // told, from any goroutine, what takes long: a host that gives nothing, a try that is made again; nil = nobody
+	// KnownAs is the name under which credentials for a repository (HOST/PATH) are
+	// kept, where it is another than the one it is asked by; nil = it never is.
+	KnownAs func(name string) string
+	Notice  func(string) // told, from any goroutine, what takes long: a host that gives nothing, a try that is made again; nil = nobody
 }
 
 // Limits of time, all about the network alone.
@@ -37,6 +40,7 @@ type Client struct {
 	insecure map[string]bool
 	base     http.RoundTripper // below all login and retrying
 	context  *types.SystemContext
+	knownAs  func(string) string
 	backoff  time.Duration
 	tries    int
 	stall    time.Duration
@@ -57,7 +61,7 @@ func NewClient(o Options) (*Client, error) {
 	c := &Client{
 		mirrors: o.Mirrors, insecure: map[string]bool{},
 		backoff: orElse(o.Backoff, 500*time.Millisecond), tries: orElse(o.Tries, 5),
-		stall: stallLimit, idle: idleLimit, commit: commitLimit,
+		knownAs: o.KnownAs, stall: stallLimit, idle: idleLimit, commit: commitLimit,
 		sessions: map[sessionKey]*session{}, noReferrers: map[string]bool{},
 		notices: notices{tell: o.Notice, limit: noticeLimit, told: map[string]time.Time{}},
 	}

@@ -118,14 +118,20 @@ func placement(c *cli.Context) (bundle.Placement, error) {
 		}
 		p.Mirrors = append(p.Mirrors, mirror)
 	}
+	p.Maps, err = parseMaps(c, p.To)
+	return p, ofFlag("map", err)
+}
+
+func parseMaps(c *cli.Context, to bundle.Location) ([]bundle.Mapping, error) {
+	var maps []bundle.Mapping
 	for _, s := range c.StringSlice("map") {
-		mapping, err := bundle.ParseMapping(s, p.To)
+		mapping, err := bundle.ParseMapping(s, to)
 		if err != nil {
-			return p, ofFlag("map", err)
+			return nil, err
 		}
-		p.Maps = append(p.Maps, mapping)
+		maps = append(maps, mapping)
 	}
-	return p, nil
+	return maps, nil
 }
 
 // clusterHint helps where the name of the registry is no use to a cluster.
@@ -157,7 +163,10 @@ func objectOptions(c *cli.Context, p bundle.Placement) (bundle.ObjectOptions, er
 	if !slices.Contains([]string{"", "NeverContactSource", "AllowContactingSource"}, policy) {
 		return bundle.ObjectOptions{}, usagef("--mirror-source-policy %s: must be NeverContactSource or AllowContactingSource", policy)
 	}
-	return bundle.NewObjectOptions(p, c.String("name"), policy), nil
+	o := bundle.NewObjectOptions(p, c.String("name"), policy)
+	var err error
+	o.Config, err = clusterConfig(c, p)
+	return o, err
 }
 
 func formatFlag() cli.Flag {

@@ -29,7 +29,8 @@ func importCommand() *cli.Command {
 			"of it is there. Running it again is safe, and brings what is not there yet. Under --manifests\n" +
 			"lie then, for this and earlier imports together: apply/ (mirror sets), patches/ (samples\n" +
 			"operator), install/ (install-config fragment), report.json.",
-		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), []cli.Flag{
+		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), clusterFlags(), []cli.Flag{
+			reuseFlag(),
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the bundle records as missing at its sources, and end with exit code 3"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, and connect to nothing"},
 		}, clientFlags(), []cli.Flag{quietFlag()}),
@@ -68,10 +69,14 @@ func importBundle(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	secret, err := nodeSecret(c, p, client)
+	if err != nil {
+		return err
+	}
 	o.Progress = shown.event
 	results, err := from.run(c, client, o, shown)
 	shown.close()
-	return errors.Join(finishImport(c, b, objects, results, err), importHint(err))
+	return errors.Join(finishImport(c, b, objects, secret, results, err), importHint(err))
 }
 
 // source is where an import takes a bundle from: media, or a stream.
@@ -162,7 +167,7 @@ func stillToCome(err error) string {
 
 // finishImport writes the report and, after an import that may be used as it
 // is, the objects.
-func finishImport(c *cli.Context, b *bundle.Bundle, o bundle.ObjectOptions, results []bundle.ImageResult, err error) error {
+func finishImport(c *cli.Context, b *bundle.Bundle, o bundle.ObjectOptions, secret []byte, results []bundle.ImageResult, err error) error {
 	if results == nil {
 		return nil // nothing was begun
 	}
@@ -175,7 +180,8 @@ func finishImport(c *cli.Context, b *bundle.Bundle, o bundle.ObjectOptions, resu
 	if err != nil {
 		return errors.Join(printResults(c.App.Writer, results), manifestsHint(err))
 	}
-	return errors.Join(printResults(c.App.Writer, results), printObjects(c.App.Writer, dir, files))
+	warnReplaced(report.Options.Config)
+	return errors.Join(printResults(c.App.Writer, results), printObjects(c.App.Writer, dir, files), writeSecret(c.App.Writer, dir, secret))
 }
 
 // warnIdle: a map that is mistyped leaves images where they are not looked for.
@@ -228,7 +234,7 @@ func manifestsHint(err error) error {
 	if errors.Is(err, bundle.ErrOccupied) {
 		return withHint(err, "--manifests DIR names another directory: one for each registry")
 	}
-	return importHint(err)
+	return importHint(configHint(err))
 }
 
 // printResults sums up what became of the images. Those that are skipped have a
@@ -265,6 +271,7 @@ func resultLine(r bundle.ImageResult) string {
 func printObjects(w io.Writer, dir string, files []string) error {
 	steps := []struct{ file, line string }{
 		{bundle.IDMSFile, "oc apply -f " + quote(filepath.Join(dir, "apply")) + "/"},
+		{bundle.ImageConfigFile, "oc patch image.config.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.ImageConfigFile))},
 		{bundle.SamplesFile, "oc patch configs.samples.operator.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.SamplesFile))},
 	}
 	fmt.Fprintf(w, "written under %s: %s\n", dir, strings.Join(files, ", "))
