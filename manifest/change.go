@@ -1,9 +1,6 @@
 package manifest
 
-import (
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // Change is what becomes of one source of an object.
 type Change struct {
@@ -53,7 +50,8 @@ func bySource(mirrors []Mirror) map[string]Mirror {
 // Drains says why the machine config operator drains the nodes of a cluster, one
 // after the other, when what they know of registries becomes this; it does not
 // if there is no reason. What it may do without are new mirrors for pulls by
-// digest (its daemon's drain.go). The reasons are sorted by scope.
+// digest (its daemon's drain.go). There is one reason for a scope, and they are
+// sorted by it.
 func (c RegistriesConf) Drains(before RegistriesConf) []string {
 	scopes := map[string][2]Registry{}
 	for i, conf := range []RegistriesConf{before, c} {
@@ -65,33 +63,34 @@ func (c RegistriesConf) Drains(before RegistriesConf) []string {
 	}
 	var reasons []string
 	for _, scope := range sortedKeys(scopes) {
-		was, is := scopes[scope][0], scopes[scope][1]
-		switch {
-		case is.Scope == "":
-			reasons = append(reasons, scope+" leaves")
-			continue
-		case is.Blocked != was.Blocked:
-			reasons = append(reasons, scope+" "+map[bool]string{true: "is blocked", false: "is blocked no longer"}[is.Blocked])
-		case is.Insecure != was.Insecure:
-			reasons = append(reasons, scope+" "+map[bool]string{true: "becomes insecure", false: "is insecure no longer"}[is.Insecure])
+		if why := drains(scopes[scope][0], scopes[scope][1]); why != "" {
+			reasons = append(reasons, scope+" "+why)
 		}
-		reasons = append(reasons, mirrorReasons(was, is)...)
 	}
 	return reasons
 }
 
-// mirrorReasons are those that the mirrors of a scope give.
-func mirrorReasons(was, is Registry) []string {
-	var reasons []string
+// drains says why nodes are drained for a scope that was and is so, if they are.
+func drains(was, is Registry) string {
+	switch {
+	case is.Scope == "":
+		return "leaves"
+	case is.Blocked && !was.Blocked:
+		return "is blocked"
+	case is.Blocked != was.Blocked:
+		return "is blocked no longer"
+	case is.Insecure != was.Insecure:
+		return "is insecure, or is so no longer"
+	}
 	for _, m := range was.Mirrors {
 		if !slices.Contains(is.Mirrors, m) {
-			reasons = append(reasons, fmt.Sprintf("%s loses the mirror %s", is.Scope, m.Location))
+			return "loses the mirror " + m.Location
 		}
 	}
 	for _, m := range is.Mirrors {
 		if m.Pull != DigestOnly && !slices.Contains(was.Mirrors, m) {
-			reasons = append(reasons, fmt.Sprintf("%s gets the mirror %s for tags", is.Scope, m.Location))
+			return "gets mirrors for tags"
 		}
 	}
-	return reasons
+	return ""
 }

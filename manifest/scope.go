@@ -157,16 +157,6 @@ func contains(all, some []string) bool {
 	return !slices.ContainsFunc(some, func(s string) bool { return !slices.Contains(all, s) })
 }
 
-// Absorb leaves out the entries that lead to the places to which the entry around
-// them leads anyway. Each source occurs once in mirrors. Wildcards absorb nothing.
-func Absorb(mirrors []Mirror) []Mirror {
-	return slices.DeleteFunc(sorted(mirrors), func(m Mirror) bool {
-		around, found := Covering(mirrors, m.Source, true)
-		return found && !strings.HasPrefix(around.Source, "*") && effective(around.Policy) == effective(m.Policy) &&
-			slices.Equal(below(around, m.Source), m.Mirrors)
-	})
-}
-
 // Covering is the entry with the longest source that a name lies in; with strict,
 // one whose source is not the name itself.
 func Covering(mirrors []Mirror, name string, strict bool) (entry Mirror, found bool) {
