@@ -78,7 +78,7 @@ func readObject[T any](dir, file string, parse func([]byte) (T, error)) (*T, err
 }
 
 // mirrorSetFiles are the files that may hold mirror sets.
-var mirrorSetFiles = []string{IDMSFile, ITMSFile}
+var mirrorSetFiles = []string{IDMSFile, ITMSFile, ICSPFile}
 
 func readMirrorSets(dir string, given []byte) ([]manifest.MirrorSet, error) {
 	if given != nil {

@@ -76,6 +76,16 @@ func (c ClusterConfig) Replaces() []string {
 	return fields
 }
 
+// configDrains: registries.conf says which registry is insecure; the list of
+// allowed ones and the certificates stand in other files, which drain nothing.
+func (o ObjectOptions) configDrains() []string {
+	place, err := ParseLocation(o.Cluster)
+	if err != nil || !o.Config.Insecure || o.Config.ImageConfig != nil && slices.Contains(o.Config.ImageConfig.Insecure, place.Host) {
+		return nil
+	}
+	return []string{place.Host + " becomes insecure"}
+}
+
 // trustedCA is the ConfigMap of certificates with those of the registry.
 func (c ClusterConfig) trustedCA(host string) (manifest.ConfigMap, error) {
 	held := manifest.ConfigMap{Name: caName}
@@ -134,7 +144,7 @@ func (r *Report) clusterConfig(files map[string][]byte) error {
 // the sources, by which nodes judge what they pull, and the cluster's own registry.
 func (r *Report) allowed(files map[string][]byte) ([]string, error) {
 	all := append([]string{r.Options.Cluster, manifest.InternalRegistry}, r.Options.Mirrors...)
-	for _, file := range []string{IDMSFile, ITMSFile} {
+	for _, file := range []string{IDMSFile, ITMSFile, ICSPFile} {
 		if files[file] == nil {
 			continue
 		}

@@ -113,7 +113,7 @@ func CheckMirrorSets(sets []MirrorSet) error {
 	var faults []error
 	claims := map[string]claim{}
 	for _, s := range sets {
-		object := s.Kind + " " + s.Name
+		object := s.object()
 		for _, m := range s.Mirrors {
 			for _, err := range operatorFaults(m) {
 				faults = append(faults, fmt.Errorf("%s: %w", object, err))

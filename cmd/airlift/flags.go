@@ -14,10 +14,14 @@ import (
 // Flags that several commands share, and what they mean.
 
 func clientFlags() []cli.Flag {
+	return append(credentialFlags(),
+		&cli.StringSliceFlag{Name: "insecure-registry", Usage: "speak to `HOST[:PORT]` over plain HTTP or with any certificate (may be repeated)"})
+}
+
+func credentialFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "authfile", Aliases: []string{"a", "registry-config"}, Usage: "credentials from `FILE`: a pull secret, or what podman login writes (default: where podman looks)"},
 		&cli.StringSliceFlag{Name: "ca-file", Usage: "trust the certificate authorities in `FILE` too (PEM; may be repeated)"},
-		&cli.StringSliceFlag{Name: "insecure-registry", Usage: "speak to `HOST[:PORT]` over plain HTTP or with any certificate (may be repeated)"},
 	}
 }
 
@@ -91,11 +95,11 @@ func placementFlags() []cli.Flag {
 }
 
 func objectFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "manifests", Value: "airlift-manifests", Usage: "write the objects for the cluster under `DIR`"},
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the mirror sets (default: airlift-HOST)"},
 		&cli.StringFlag{Name: "mirror-source-policy", Usage: "`POLICY` of the mirror sets: NeverContactSource or AllowContactingSource (default: the field is absent)"},
-	}
+	}, mirrorSetFlags()...)
 }
 
 func placement(c *cli.Context) (bundle.Placement, error) {
@@ -164,6 +168,9 @@ func objectOptions(c *cli.Context, p bundle.Placement) (bundle.ObjectOptions, er
 		return bundle.ObjectOptions{}, usagef("--mirror-source-policy %s: must be NeverContactSource or AllowContactingSource", policy)
 	}
 	o := bundle.NewObjectOptions(p, c.String("name"), policy)
+	if err := mirrorSetOptions(c, &o); err != nil {
+		return o, err
+	}
 	var err error
 	o.Config, err = clusterConfig(c, p)
 	return o, err

@@ -77,7 +77,7 @@ func importBundle(c *cli.Context) error {
 	o.Progress = shown.event
 	results, err := from.run(c, client, o, shown)
 	shown.close()
-	finished := finishImport(c, b, objects, secret, results, err)
+	finished := finishImport(c, client, b, objects, secret, results, err)
 	return errors.Join(finished, importHint(err), checkImport(c, b, p, results, errors.Join(finished, err)))
 }
 
@@ -192,7 +192,7 @@ func stillToCome(err error) string {
 
 // finishImport writes the report and, after an import that may be used as it
 // is, the objects.
-func finishImport(c *cli.Context, b *bundle.Bundle, o bundle.ObjectOptions, secret []byte, results []bundle.ImageResult, err error) error {
+func finishImport(c *cli.Context, client *oci.Client, b *bundle.Bundle, o bundle.ObjectOptions, secret []byte, results []bundle.ImageResult, err error) error {
 	if results == nil {
 		return nil // nothing was begun
 	}
@@ -201,12 +201,16 @@ func finishImport(c *cli.Context, b *bundle.Bundle, o bundle.ObjectOptions, secr
 	if code := exitCode(err); code != exitComplete && code != exitMissing && code != exitAbsent {
 		return errors.Join(printResults(c.App.Writer, results), report.Write(dir))
 	}
-	files, err := report.WriteObjects(dir)
+	pruned := prune(c, report, client)
+	objects, err := report.Objects(dir)
+	if err == nil {
+		err = objects.Write()
+	}
 	if err != nil {
-		return errors.Join(printResults(c.App.Writer, results), manifestsHint(err))
+		return errors.Join(printResults(c.App.Writer, results), pruned, manifestsHint(err))
 	}
 	warnReplaced(report.Options.Config)
-	return errors.Join(printResults(c.App.Writer, results), printObjects(c.App.Writer, dir, files), writeSecret(c.App.Writer, dir, secret))
+	return errors.Join(printResults(c.App.Writer, results), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret), pruned)
 }
 
 // warnIdle: a map that is mistyped leaves images where they are not looked for.
@@ -293,16 +297,21 @@ func resultLine(r bundle.ImageResult) string {
 }
 
 // printObjects says what to do with the files, in order.
-func printObjects(w io.Writer, dir string, files []string) error {
-	steps := []struct{ file, line string }{
-		{bundle.IDMSFile, "oc apply -f " + quote(filepath.Join(dir, "apply")) + "/"},
-		{bundle.ImageConfigFile, "oc patch image.config.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.ImageConfigFile))},
-		{bundle.SamplesFile, "oc patch configs.samples.operator.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.SamplesFile))},
+func printObjects(w io.Writer, dir string, o *bundle.Objects) error {
+	files := o.Files()
+	steps := []struct {
+		file, line string
+		drains     []string
+	}{
+		{"apply/", "oc apply -f " + quote(filepath.Join(dir, "apply")) + "/", o.Drains},
+		{bundle.ImageConfigFile, "oc patch image.config.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.ImageConfigFile)), o.ConfigDrains},
+		{bundle.SamplesFile, "oc patch configs.samples.operator.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.SamplesFile)), nil},
 	}
 	fmt.Fprintf(w, "written under %s: %s\n", dir, strings.Join(files, ", "))
+	printChanges(w, o)
 	for _, step := range steps {
-		if slices.Contains(files, step.file) {
-			fmt.Fprintf(w, "  %s\n", step.line)
+		if slices.ContainsFunc(files, func(file string) bool { return strings.HasPrefix(file, step.file) }) {
+			fmt.Fprintf(w, "  %s  %s\n", step.line, drains(step.drains))
 		}
 	}
 	if slices.Contains(files, bundle.InstallFile) {

@@ -18,9 +18,9 @@ func manifestsCommand() *cli.Command {
 		Description: "With the report of an import of this bundle (--report, or the one under --manifests), the same\n" +
 			"files as that import. Without, what a complete import would give, which the files say of\n" +
 			"themselves; that works before the bundle travels.",
-		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), clusterFlags(), []cli.Flag{
+		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), clusterFlags(), credentialFlags(), []cli.Flag{
 			reportFlag(),
-			&cli.StringSliceFlag{Name: "insecure-registry", Usage: "have nodes speak to `HOST[:PORT]` over plain HTTP or with any certificate, if it is the registry"},
+			&cli.StringSliceFlag{Name: "insecure-registry", Usage: "have nodes, and --prune-sources, speak to `HOST[:PORT]` over plain HTTP or with any certificate, if it is the registry"},
 		}),
 		Action: manifests,
 	}
@@ -43,13 +43,19 @@ func manifests(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := prune(c, report, nil); err != nil {
+		return err
+	}
 	dir := c.String("manifests")
-	files, err := report.WriteObjects(dir)
+	objects, err := report.Objects(dir)
+	if err == nil {
+		err = objects.Write()
+	}
 	if err != nil {
 		return manifestsHint(err)
 	}
 	warnReplaced(report.Options.Config)
-	return errors.Join(printObjects(c.App.Writer, dir, files), writeSecret(c.App.Writer, dir, secret))
+	return errors.Join(printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret))
 }
 
 // bundleDirs takes a bundle.json for the directory that it lies in: the

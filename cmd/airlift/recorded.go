@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"airlift/bundle"
+	"airlift/manifest"
 )
 
 // What an import recorded of its placement is not typed again: the commands
@@ -64,6 +65,9 @@ func (r *record) options(c *cli.Context) (bundle.Placement, bundle.ObjectOptions
 		}
 	}
 	o := r.Options
+	if err := readOthers(c, &o); err != nil {
+		return p, o, err
+	}
 	config, err := clusterConfig(c, p)
 	o.Config = config.Over(o.Config)
 	return p, o, err
@@ -88,6 +92,8 @@ func (r *record) said(p bundle.Placement) []saying {
 		}},
 		{"name", r.Options.Name, stringFlag("name")},
 		{"mirror-source-policy", r.Options.Policy, stringFlag("mirror-source-policy")},
+		{"scope", cmp.Or(r.Options.Scope, manifest.RepositoryScope), stringFlag("scope")},
+		{"icsp", r.Options.ICSP, stringFlag("icsp")},
 	}
 }
 
