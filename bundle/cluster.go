@@ -99,7 +99,7 @@ func readMirrorSets(dir string, given []byte) ([]manifest.MirrorSet, error) {
 		}
 	}
 	if all == nil {
-		return nil, fmt.Errorf("%w: %s holds no mirror sets: no %s", ErrUsage, dir, strings.Join(mirrorSetFiles, " and no "))
+		return nil, fmt.Errorf("%w: %s holds no mirror sets: it has none of %s", ErrUsage, dir, strings.Join(mirrorSetFiles, ", "))
 	}
 	return all, nil
 }

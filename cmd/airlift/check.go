@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"airlift/bundle"
+	"airlift/manifest"
 	"airlift/oci"
 )
 
@@ -57,13 +58,21 @@ func checkCluster(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	p, o, err := placed(c, r)
+	k := pullCheck{bundle: b, full: c.Bool("full"), secret: c.String("pull-secret")}
+	if r != nil {
+		k.placement, _, err = r.options(c)
+	} else {
+		k.placement, err = placement(c)
+	}
 	if err != nil {
 		return err
 	}
-	k := pullCheck{bundle: b, placement: p, full: c.Bool("full"), secret: c.String("pull-secret")}
-	if c.IsSet("registry-ca") {
-		k.ca = []byte(o.Config.RegistryCA)
+	err = readFlag(c, "registry-ca", func(data []byte) (err error) {
+		k.ca, err = manifest.Certificates(data)
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	if name := c.String("mirror-sets"); name != "" {
 		if k.mirrorSets, err = readLimited(name); err != nil {
