@@ -217,7 +217,9 @@ func (s *mirrorSets) meet() error {
 		}
 	}
 	for _, shadow := range manifest.Shadows(s.sets, others) {
-		s.warn("%s", shadow)
+		way := map[string]string{manifest.DigestOnly: "digest", manifest.TagOnly: "tag"}[shadow.Pull]
+		s.warn("%s of %s is hidden by longer sources of %s: nodes do not look there by %s for %s",
+			shadow.Hidden, shadow.HiddenFrom, shadow.Object, way, listSome(shadow.Sources, 10))
 	}
 	s.warnInstalled()
 	return nil

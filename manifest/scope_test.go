@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -104,21 +105,22 @@ func TestShadows(t *testing.T) {
 		want         []string
 	}{
 		"the trap": {[]MirrorSet{idms("mine", "quay.io/openshift-release-dev/ocp-release m.lan/ocp/release")}, []MirrorSet{itms("theirs", "quay.io m.lan/quay")},
-			[]string{"quay.io/openshift-release-dev/ocp-release of ImageDigestMirrorSet mine hides quay.io of ImageTagMirrorSet theirs: what is pulled from it by tag is not looked for there"}},
+			[]string{"quay.io of ImageTagMirrorSet theirs, tag-only, by [quay.io/openshift-release-dev/ocp-release] of ImageDigestMirrorSet mine"}},
 		"theirs hides ours": {[]MirrorSet{idms("mine", "q.io/a m.lan/a"), itms("mine", "q.io/a m.lan/a")}, []MirrorSet{icsp},
-			[]string{"q.io/a/b of ImageContentSourcePolicy old hides q.io/a of ImageDigestMirrorSet mine: what is pulled from it by digest is not looked for there",
-				"q.io/a/b of ImageContentSourcePolicy old hides q.io/a of ImageTagMirrorSet mine: what is pulled from it by tag is not looked for there"}},
+			[]string{"q.io/a of ImageDigestMirrorSet mine, digest-only, by [q.io/a/b] of ImageContentSourcePolicy old", "q.io/a of ImageTagMirrorSet mine, tag-only, by [q.io/a/b] of ImageContentSourcePolicy old"}},
+		"several, of both our kinds": {[]MirrorSet{idms("mine", "q.io/b m.lan/b", "q.io/a m.lan/a"), itms("mine", "q.io/a m.lan/a")}, []MirrorSet{idms("theirs", "q.io n.lan"), itms("theirs", "q.io n.lan")},
+			[]string{"q.io of ImageDigestMirrorSet theirs, digest-only, by [q.io/a q.io/b] of ImageDigestMirrorSet mine", "q.io of ImageTagMirrorSet theirs, tag-only, by [q.io/a q.io/b] of ImageDigestMirrorSet mine"}},
 		"both to the same place":    {[]MirrorSet{idms("mine", "q.io/a/b n.lan/a/b")}, []MirrorSet{idms("theirs", "q.io/a n.lan/a")}, nil},
 		"another has the place too": {[]MirrorSet{idms("mine", "q.io/a/b m.lan/b")}, []MirrorSet{idms("theirs", "q.io/a n.lan/a", "q.io/a/b n.lan/a/b")}, nil},
 		"one source":                {[]MirrorSet{idms("mine", "q.io/a m.lan/b")}, []MirrorSet{itms("theirs", "q.io/a n.lan/a")}, nil},
 		"void":                      {[]MirrorSet{idms("mine", "q.io/a/b q.io/a/b")}, []MirrorSet{idms("theirs", "q.io/a n.lan/a")}, nil},
 		"ours alone":                {[]MirrorSet{idms("mine", "q.io/a/b m.lan/b", "q.io/a n.lan")}, nil, nil},
-		"a wildcard":                {[]MirrorSet{idms("mine", "q.io/a m.lan/a")}, []MirrorSet{itms("theirs", "*.io m.lan/w")}, []string{"q.io/a of ImageDigestMirrorSet mine hides *.io of ImageTagMirrorSet theirs: what is pulled from it by tag is not looked for there"}},
+		"a wildcard":                {[]MirrorSet{idms("mine", "q.io/a m.lan/a")}, []MirrorSet{itms("theirs", "*.io m.lan/w")}, []string{"*.io of ImageTagMirrorSet theirs, tag-only, by [q.io/a] of ImageDigestMirrorSet mine"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
 			for _, s := range Shadows(test.ours, test.others) {
-				got = append(got, s.String())
+				got = append(got, fmt.Sprintf("%s of %s, %s, by %s of %s", s.Hidden, s.HiddenFrom, s.Pull, s.Sources, s.Object))
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
