@@ -70,7 +70,8 @@ func (r *Report) mirrorSets(dir string) (*mirrorSets, error) {
 		if file.kind == manifest.TagMirrorSet {
 			mirrors = tags
 		}
-		if r.Options.writes(file.kind) && len(mirrors) > 0 {
+		_, there := s.laid[file.kind] // a cluster may have it: without entries it has to be told
+		if r.Options.writes(file.kind) && (len(mirrors) > 0 || there) {
 			s.sets = append(s.sets, r.mirrorSet(file.kind, mirrors))
 		}
 	}
