@@ -99,7 +99,7 @@ func readMirrorSets(dir string, given []byte) ([]manifest.MirrorSet, error) {
 		}
 	}
 	if all == nil {
-		return nil, fmt.Errorf("%w: %s holds no mirror sets: no %s", ErrUsage, dir, strings.Join(mirrorSetFiles, " and no "))
+		return nil, fmt.Errorf("%w: %s holds no mirror sets: it has none of %s", ErrUsage, dir, strings.Join(mirrorSetFiles, ", "))
 	}
 	return all, nil
 }
@@ -132,11 +132,15 @@ type Pull struct {
 //     operator rewrites, or leaves out.
 //   - For those of the samples operator it asks under the name that the operator makes.
 //
-// What the bundle records as missing is not asked for.
-func (c *Cluster) Pulls(content *Content) []Pull {
+// What the bundle records as missing is not asked for, nor what is not held; nil
+// holds everything.
+func (c *Cluster) Pulls(content *Content, held func(reference string) bool) []Pull {
 	carried := map[string]digest.Digest{}
 	var all []Pull
 	for _, image := range content.Images {
+		if held != nil && !held(image.Reference) {
+			continue
+		}
 		carried[image.Reference] = image.Digest
 		all = append(all, c.byNode(image)...)
 	}

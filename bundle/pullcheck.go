@@ -51,7 +51,7 @@ func (b *Bundle) CheckPulls(ctx context.Context, client *oci.Client, pulls []Pul
 	content := &b.Inventory.Content
 	c := &pullCheck{
 		client: client, options: o, nodes: content.nodeByDigest(), blobs: map[digest.Digest]int64{},
-		answers: map[string]*answer{}, done: o.Progress.begin("check", "images", int64(len(pulls))),
+		answers: map[string]*answer{}, done: o.Progress.begin("check", "references", int64(len(pulls))),
 	}
 	for _, blob := range content.Blobs {
 		c.blobs[blob.Digest] = blob.Size
@@ -122,7 +122,7 @@ func (c *pullCheck) ask(key string, question func() (digest.Digest, error)) (dig
 func (c *pullCheck) reach(ctx context.Context, pulls []Pull) error {
 	for _, p := range pulls {
 		for _, source := range p.Sources {
-			at, there := c.address(source.Name)
+			at, there := c.options.Placement.address(source.Name)
 			if !there {
 				continue
 			}
@@ -150,23 +150,6 @@ func (c *pullCheck) isDistrust(err error) bool {
 	return errors.As(err, &refused) && (alike || !errors.As(err, &host))
 }
 
-// address is where a repository that nodes name can be asked, if it is in the
-// registry.
-func (c *pullCheck) address(name string) (at oci.Reference, there bool) {
-	to, cluster := c.options.Placement.To, c.options.Placement.Cluster
-	host, path, _ := strings.Cut(name, "/")
-	if host != cluster.Host {
-		return oci.Reference{}, false
-	}
-	if to.Path != cluster.Path {
-		if path, there = below(path, cluster.Path); cluster.Path != "" && !there {
-			return oci.Reference{}, false // nobody knows what it is called here
-		}
-		path = join(to.Path, path)
-	}
-	return oci.Reference{Registry: to.Host, Repository: path}, path != ""
-}
-
 // pull goes through the places where something is looked for, as the cluster
 // does: the first that has the manifest must have all of it.
 func (c *pullCheck) pull(ctx context.Context, p Pull) PullResult {
@@ -183,7 +166,7 @@ func (c *pullCheck) pull(ctx context.Context, p Pull) PullResult {
 	var reasons []string
 	for i, source := range p.Sources {
 		own := i == len(p.Sources)-1 // the reference's, not a mirror
-		at, there := c.address(source.Name)
+		at, there := c.options.Placement.address(source.Name)
 		at.Tag, at.Digest = ref.Tag, ref.Digest
 		switch {
 		case there && !source.Blocked:

@@ -22,11 +22,8 @@ type Account struct{ user, password string }
 // NewAccount makes an account of its parts.
 func NewAccount(user, password string) Account { return Account{user, password} }
 
-// String says nothing, and so do the verbs of package fmt.
-func (Account) String() string { return "an account" }
-
-// GoString is String.
-func (a Account) GoString() string { return a.String() }
+// Format prints nothing of it, whatever the verb.
+func (Account) Format(s fmt.State, _ rune) { fmt.Fprint(s, "an account") }
 
 // ParseAccount reads the account for a registry out of a file of one of two
 // kinds: an auth.json as podman login writes it, where the first of the names
@@ -76,11 +73,8 @@ func parseUser(text string) (Account, error) {
 // auth.json. It does not print itself.
 type PullSecret struct{ fields, auths map[string]json.RawMessage }
 
-// String says nothing, and so do the verbs of package fmt.
-func (PullSecret) String() string { return "a pull secret" }
-
-// GoString is String.
-func (s PullSecret) GoString() string { return s.String() }
+// Format prints nothing of it, whatever the verb.
+func (PullSecret) Format(s fmt.State, _ rune) { fmt.Fprint(s, "a pull secret") }
 
 // ParsePullSecret reads a pull secret. Errors quote nothing of it.
 func ParsePullSecret(data []byte) (PullSecret, error) {

@@ -16,6 +16,7 @@ import (
 type Options struct {
 	Authfile string         // a pull secret or auth.json, used alone; "" = REGISTRY_AUTH_FILE, or podman's order of places
 	CAFiles  []string       // further CA certificates, PEM, beside the system's
+	CAs      []byte         // and these, PEM
 	Insecure []string       // HOST[:PORT] that may be spoken to over plain HTTP, or with a certificate nobody has verified
 	Mirrors  []SourceMirror // fetch through these; the longest source wins
 	Jobs     int            // idle connections to keep for each host; 0 = 8
@@ -72,7 +73,7 @@ func NewClient(o Options) (*Client, error) {
 		}
 		c.insecure[normal] = true
 	}
-	roots, err := certificates(o.CAFiles)
+	roots, err := certificates(o.CAFiles, o.CAs)
 	if err != nil {
 		return nil, err
 	}
@@ -90,11 +91,14 @@ func orElse[N int | time.Duration](n, otherwise N) N {
 	return n
 }
 
-// certificates are the system's and those of the files.
-func certificates(files []string) (*x509.CertPool, error) {
+// certificates are the system's, those of the files, and further ones.
+func certificates(files []string, further []byte) (*x509.CertPool, error) {
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		return nil, fmt.Errorf("read the system's CA certificates: %w", err)
+	}
+	if len(further) > 0 && !roots.AppendCertsFromPEM(further) {
+		return nil, fmt.Errorf("read CA certificates: what was given holds no certificate in PEM")
 	}
 	for _, file := range files {
 		data, err := os.ReadFile(file)

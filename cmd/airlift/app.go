@@ -18,6 +18,7 @@ func commands() []*cli.Command {
 		inspectCommand(),
 		importCommand(),
 		manifestsCommand(),
+		checkCommand(),
 		convertCommand(),
 		versionCommand(),
 		helpCommand(),

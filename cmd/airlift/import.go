@@ -32,6 +32,7 @@ func importCommand() *cli.Command {
 		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), clusterFlags(), []cli.Flag{
 			reuseFlag(),
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the bundle records as missing at its sources, and end with exit code 3"},
+			&cli.BoolFlag{Name: "no-check", Usage: "do not ask the registry afterwards for what a cluster would pull, as airlift check does"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, and connect to nothing"},
 		}, clientFlags(), []cli.Flag{quietFlag()}),
 		Action: importBundle,
@@ -76,7 +77,31 @@ func importBundle(c *cli.Context) error {
 	o.Progress = shown.event
 	results, err := from.run(c, client, o, shown)
 	shown.close()
-	return errors.Join(finishImport(c, client, b, objects, secret, results, err), importHint(err))
+	finished := finishImport(c, client, b, objects, secret, results, err)
+	return errors.Join(finished, importHint(err), checkImport(c, b, p, results, errors.Join(finished, err)))
+}
+
+// checkImport asks for what a cluster would pull, after an import that brought
+// all that it could bring.
+func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, results []bundle.ImageResult, err error) error {
+	if code := exitCode(err); results == nil || c.Bool("no-check") || code != exitComplete && code != exitMissing {
+		return nil
+	}
+	held := map[string]bool{}
+	for _, r := range results {
+		if r.State == bundle.StateImported || r.State == bundle.StatePresent {
+			held[r.Reference] = true
+		}
+	}
+	if len(held) == 0 {
+		return nil
+	}
+	k := pullCheck{bundle: b, placement: p, caFiles: c.StringSlice("ca-file"), held: func(reference string) bool { return held[reference] }}
+	found, err := k.run(c)
+	if err != nil {
+		return fmt.Errorf("check what a cluster can pull: %w", err)
+	}
+	return errors.Join(found.brief(c.App.Writer), found.verdict())
 }
 
 // source is where an import takes a bundle from: media, or a stream.
