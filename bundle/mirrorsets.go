@@ -70,7 +70,8 @@ func (r *Report) mirrorSets(dir string) (*mirrorSets, error) {
 		if file.kind == manifest.TagMirrorSet {
 			mirrors = tags
 		}
-		if r.Options.writes(file.kind) && len(mirrors) > 0 {
+		_, there := s.laid[file.kind] // a cluster may have it: without entries it has to be told
+		if r.Options.writes(file.kind) && (len(mirrors) > 0 || there) {
 			s.sets = append(s.sets, r.mirrorSet(file.kind, mirrors))
 		}
 	}
@@ -217,7 +218,9 @@ func (s *mirrorSets) meet() error {
 		}
 	}
 	for _, shadow := range manifest.Shadows(s.sets, others) {
-		s.warn("%s", shadow)
+		way := map[string]string{manifest.DigestOnly: "digest", manifest.TagOnly: "tag"}[shadow.Pull]
+		s.warn("%s of %s is hidden by longer sources of %s: nodes do not look there by %s for %s",
+			shadow.Hidden, shadow.HiddenFrom, shadow.Object, way, listSome(shadow.Sources, 10))
 	}
 	s.warnInstalled()
 	return nil

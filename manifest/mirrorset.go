@@ -195,12 +195,9 @@ func sorted(mirrors []Mirror) []Mirror {
 	return mirrors
 }
 
-// YAML returns the object, its entries sorted by source. A set without entries,
-// and one that a cluster would refuse, is an error.
+// YAML returns the object, its entries sorted by source. One without entries takes
+// from a cluster those that it had. One that a cluster would refuse is an error.
 func (s MirrorSet) YAML() ([]byte, error) {
-	if len(s.Mirrors) == 0 {
-		return nil, fmt.Errorf("%s %s has no entries", s.Kind, s.Name)
-	}
 	if err := s.check(); err != nil {
 		return nil, err
 	}

@@ -29,8 +29,8 @@ type Narrowed struct {
 //   - NeverContactSource stays where it is: a wider source would cut off the
 //     repositories that nobody carried.
 //   - No source among others, which are those of the cluster's other objects,
-//     may lie between the wider source and one that it replaces, or around the
-//     wider source: only the longest counts for a node.
+//     may be the wider source, lie between it and one that it replaces, or around
+//     it, unless it leads to the same places: only the longest counts for a node.
 //   - A host without a port is no wider source if any source has a port of it.
 //
 // Where a registry is too wide its namespaces are tried. Each source occurs once
@@ -128,7 +128,9 @@ func inTheWay(wide, o Mirror, members []Mirror) string {
 	case strings.HasPrefix(host, wide.Source+":"):
 		return fmt.Sprintf("it would take all ports of the host, and there is the source %s", o.Source)
 	case o.Source == wide.Source:
-		return ""
+		if !contains(wide.Mirrors, o.Mirrors) {
+			return fmt.Sprintf("another object has other mirrors for it: %s", strings.Join(o.Mirrors, ", "))
+		}
 	case isInside(wide.Source, []string{o.Source}):
 		if !contains(wide.Mirrors, below(o, wide.Source)) {
 			return fmt.Sprintf("it would hide the source %s around it from what was not carried", o.Source)

@@ -1,59 +1,73 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 )
 
-// Shadow is an entry of one object that takes mirrors away from the images of a
-// part of another's source: for a node only the longest source counts.
+// Shadow are entries of one object that take mirrors away from the images of parts
+// of another's source: for a node only the longest source counts.
 type Shadow struct {
-	Source, Object     string // the longer source, and the object that has it
-	Hidden, HiddenFrom string // the shorter one, and its object
-	Pull               string // for these pulls: DigestOnly or TagOnly
-}
-
-func (s Shadow) String() string {
-	way := map[string]string{DigestOnly: "digest", TagOnly: "tag"}[s.Pull]
-	return fmt.Sprintf("%s of %s hides %s of %s: what is pulled from it by %s is not looked for there", s.Source, s.Object, s.Hidden, s.HiddenFrom, way)
+	Sources    []string // the longer ones, sorted
+	Object     string   // that has them
+	Hidden     string   // the shorter one
+	HiddenFrom string   // the object that has it
+	Pull       string   // for these pulls: DigestOnly or TagOnly
 }
 
 // Shadows finds what the entries of two groups of mirror sets do to each other in
 // one cluster. What entries of one group do among themselves is not told, and
 // nothing is where the longer source leads to the same places too. The result is
-// sorted.
+// sorted; a source that several objects have is told of the first.
 func Shadows(ours, others []MirrorSet) []Shadow {
 	all := slices.Concat(ours, others)
 	var shadows []Shadow
+	told := map[[4]string]bool{}
 	for _, pair := range [][2][]MirrorSet{{ours, others}, {others, ours}} {
 		for _, hidden := range pair[0] {
 			for _, longer := range pair[1] {
-				shadows = append(shadows, shadowsOf(longer, hidden, all)...)
+				shadows = append(shadows, shadowsOf(longer, hidden, all, told)...)
 			}
 		}
 	}
-	slices.SortFunc(shadows, func(a, b Shadow) int { return strings.Compare(a.String(), b.String()) })
-	return slices.Compact(shadows)
+	slices.SortFunc(shadows, func(a, b Shadow) int {
+		return cmp.Or(strings.Compare(a.Hidden, b.Hidden), strings.Compare(a.HiddenFrom, b.HiddenFrom), strings.Compare(a.Object, b.Object))
+	})
+	return shadows
 }
 
-func shadowsOf(longer, hidden MirrorSet, all []MirrorSet) []Shadow {
+// shadowsOf are those of one object over another, but for what was told.
+func shadowsOf(longer, hidden MirrorSet, all []MirrorSet, told map[[4]string]bool) []Shadow {
 	pull := DigestOnly
 	if hidden.Kind == TagMirrorSet {
 		pull = TagOnly
 	}
 	lists, _ := mirrorLists(all, pull)
 	var shadows []Shadow
-	for _, l := range longer.Mirrors {
-		left := slices.Concat(lists[l.Source]...)
-		for _, h := range hidden.Mirrors {
-			inside := l.Source != h.Source && isInside(l.Source, []string{h.Source})
-			if inside && l.leadsElsewhere() && h.leadsElsewhere() && !contains(left, below(h, l.Source)) {
-				shadows = append(shadows, Shadow{l.Source, longer.object(), h.Source, hidden.object(), pull})
+	for _, h := range hidden.Mirrors {
+		s := Shadow{Object: longer.object(), Hidden: h.Source, HiddenFrom: hidden.object(), Pull: pull}
+		for _, l := range longer.Mirrors {
+			key := [4]string{l.Source, h.Source, s.HiddenFrom, longer.Name}
+			if !told[key] && hides(l, h, slices.Concat(lists[l.Source]...)) {
+				told[key] = true
+				s.Sources = append(s.Sources, l.Source)
 			}
+		}
+		if len(s.Sources) > 0 {
+			slices.Sort(s.Sources)
+			shadows = append(shadows, s)
 		}
 	}
 	return shadows
+}
+
+// hides says whether a source takes mirrors from another, those that it has for
+// the same pulls being known.
+func hides(longer, hidden Mirror, mirrors []string) bool {
+	return longer.Source != hidden.Source && isInside(longer.Source, []string{hidden.Source}) &&
+		longer.leadsElsewhere() && hidden.leadsElsewhere() && !contains(mirrors, below(hidden, longer.Source))
 }
 
 // object names an object.

@@ -67,7 +67,9 @@ func readOthers(c *cli.Context, o *bundle.ObjectOptions) error {
 		if err != nil {
 			return usagef("--merge-with: %s: %w", name, err)
 		}
-		o.Others = slices.Concat([]manifest.MirrorSet{}, o.Others, sets) // not nil: it was said that there are none
+		if o.Others = append(o.Others, sets...); o.Others == nil {
+			o.Others = []manifest.MirrorSet{} // it was said that there are none
+		}
 	}
 	return nil
 }
