@@ -161,7 +161,9 @@ func (r *Report) allowed(files map[string][]byte) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, patch.Registry)
+		if patch.Registry != "" {
+			all = append(all, patch.Registry)
+		}
 	}
 	slices.Sort(all)
 	return slices.Compact(all), nil

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"sync"
 
@@ -140,14 +141,16 @@ func (c *pullCheck) reach(ctx context.Context, pulls []Pull) error {
 	return nil
 }
 
-// isDistrust says whether nodes would refuse the registry's certificate for the
-// same reason. Where they know it by another name, that it is not for the one
-// used here says nothing about them.
+// isDistrust says whether nodes would refuse to speak to the registry for the
+// same reason: its certificate, or that it has none. Where they know it by another
+// name, what belongs to the name used here says nothing about them.
 func (c *pullCheck) isDistrust(err error) bool {
 	var refused *tls.CertificateVerificationError
 	var host x509.HostnameError
-	alike := c.options.Placement.To.Host == c.options.Placement.Cluster.Host
-	return errors.As(err, &refused) && (alike || !errors.As(err, &host))
+	if c.options.Placement.To.Host != c.options.Placement.Cluster.Host {
+		return errors.As(err, &refused) && !errors.As(err, &host)
+	}
+	return errors.As(err, &refused) || errors.Is(err, http.ErrSchemeMismatch)
 }
 
 // pull goes through the places where something is looked for, as the cluster
