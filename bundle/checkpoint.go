@@ -26,9 +26,8 @@ import (
 // The code is keyed: with it nobody who has the medium between two runs can make
 // the second one sign sums of something else.
 type checkpoint struct {
-	key      []byte
-	every    int64         // bytes between two checkpoints
-	interval time.Duration // and time
+	key   []byte
+	every int64 // bytes between two checkpoints
 
 	file  storedFile
 	sums  int // volumes that were recorded as complete
@@ -58,7 +57,7 @@ func newCheckpoint(inventory []byte, key *ecdsa.PrivateKey, every int64) (*check
 	if every <= 0 {
 		every = DefaultCheckpoint
 	}
-	return &checkpoint{key: mac.Sum(nil), every: every, interval: checkpointInterval}, nil
+	return &checkpoint{key: mac.Sum(nil), every: every}, nil
 }
 
 // record is what a checkpoint says.
@@ -92,7 +91,7 @@ type state struct {
 
 // due says whether it is time for a checkpoint.
 func (c *checkpoint) due(at position) bool {
-	return at.offset-c.last >= c.every || len(at.sums) != c.sums || time.Since(c.since) >= c.interval
+	return at.offset-c.last >= c.every || len(at.sums) != c.sums || time.Since(c.since) >= checkpointInterval
 }
 
 // append writes a line and makes it durable.
@@ -234,12 +233,11 @@ func (r record) state(sums []verify.Sum) (*state, error) {
 		}
 		s.at.sums = append(s.at.sums, verify.Sum{Name: known.Name, SHA256: [sha256.Size]byte(sum)})
 	}
-	s.start.sums = s.at.sums[:r.Start.Known:r.Start.Known]
 	var err error
 	if s.at.sum, err = hashFrom(r.At.Sum); err != nil {
 		return nil, err
 	}
-	s.start.sums = s.at.sums[:r.Start.Known]
+	s.start.sums = s.at.sums[:r.Start.Known:r.Start.Known]
 	if s.start.sum, err = hashFrom(r.Start.Sum); err != nil {
 		return nil, err
 	}

@@ -180,7 +180,7 @@ var errNoWayBack = errors.New("what was written cannot be taken back")
 // bytes never become a part of what is kept. That is recorded first: a
 // checkpoint may lag behind the medium, never run ahead of it.
 func (c *committer) back() error {
-	gone := c.onPart(c.start.offset, c.at.offset)
+	gone := c.layout.within(c.part, c.start.offset, c.at.offset)
 	c.at, c.blob = c.start.clone(), nil
 	volume, within := c.layout.at(c.at.offset)
 	if !c.part.has(volume) {
@@ -193,18 +193,4 @@ func (c *committer) back() error {
 	c.open, c.hurt = within > 0, c.hurt || err != nil
 	c.written(-gone)
 	return err
-}
-
-// onPart is how many bytes between two offsets lie in the part.
-func (c *committer) onPart(start, end int64) int64 { return c.layout.within(c.part, start, end) }
-
-// within is how many of the bytes between two offsets lie in a part.
-func (l *Layout) within(p part, start, end int64) int64 {
-	total := int64(0)
-	for _, s := range l.spans(start, end-start) {
-		if p.has(s.volume) {
-			total += s.length
-		}
-	}
-	return total
 }

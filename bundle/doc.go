@@ -11,7 +11,7 @@
 //     and under whichever key it is exported. The archive's layout is a pure
 //     function of the inventory; export, check and import compute where each byte
 //     is, and nothing parses the tar.
-//   - Export only appends. What a source gives is hashed before it counts; wrong
+//   - Export only appends; only Repair writes into what is there. What a source gives is hashed before it counts; wrong
 //     bytes are cut off again. At every instant a directory with a signed
 //     bundle.json says truly what it is, and one with a signed SHA256SUMS is
 //     complete. A directory that holds anything of another bundle is refused and

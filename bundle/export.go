@@ -166,15 +166,30 @@ func (x *export) onto(ctx context.Context, m medium) error {
 		return err
 	}
 	if complete {
+		if err := m.settleAll(); err != nil { // the run before may have been killed
+			return err
+		}
 		return x.next(m, p)
 	}
 	if x.begun(m, p.to) && !x.options.Seal {
 		return x.noRoom(m, p)
 	}
 	if err := x.write(ctx, m, p); err != nil {
-		return err
+		return x.filled(ctx, m, p, err)
 	}
 	return x.next(m, p)
+}
+
+// filled: a medium that had less room than it said is one that is full, if there
+// is another.
+func (x *export) filled(ctx context.Context, m medium, p part, err error) error {
+	if !x.options.More || !errors.Is(err, ErrNoSpace) {
+		return err
+	}
+	if less, failed := x.fit(m); failed == nil && less.to == p.to {
+		return err
+	}
+	return x.onto(ctx, m)
 }
 
 // next is the error that asks for another medium, nil if none is needed.

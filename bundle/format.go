@@ -33,6 +33,10 @@ const (
 	MaxBlobSize      = 1 << 40 // bytes; registries stop far below
 	MaxArchiveSize   = 1 << 50 // bytes; keeps all sums of sizes far from overflow
 	maxSumsSize      = 1 << 20 // bytes of SHA256SUMS: 999 volumes take 80 KB
+	maxReadmeSize    = 1 << 20 // bytes of README.txt in a stream
+
+	maxStreamSignatures = 64       // over one file
+	maxStreamEnd        = 64 << 20 // bytes of zeros behind the end, as dd and tapes put them
 )
 
 // volumeName is the name of volume i (from 0) of n.

@@ -147,7 +147,7 @@ func TestBegunAndFull(t *testing.T) {
 	}
 	free, err := freeBytes(first)
 	must(t, err)
-	must(t, os.WriteFile(filepath.Join(first, "ballast"), make([]byte, free-7*fileSlack), 0o666))
+	must(t, os.WriteFile(filepath.Join(first, "ballast"), make([]byte, free-80_000), 0o666))
 	if err := s.run(t.Context(), first, disk{}, ExportOptions{}); !errors.Is(err, ErrNoSpace) || errors.As(err, new(*NextMediumError)) {
 		t.Errorf("without another medium: %v", err)
 	}
@@ -162,10 +162,46 @@ func TestBegunAndFull(t *testing.T) {
 		t.Errorf("%d bytes were fetched, %d were to be", fetched, rest)
 	}
 	checkSums(t, second)
-	must(t, os.WriteFile(filepath.Join(first, "more ballast"), make([]byte, 5*fileSlack), 0o666)) // whole volumes need no room
+	must(t, os.WriteFile(filepath.Join(first, "more ballast"), make([]byte, 60_000), 0o666)) // whole volumes need no room
 	if err := s.run(t.Context(), first, disk{}, ExportOptions{Seal: true}); !errors.As(err, new(*NextMediumError)) {
 		t.Errorf("seal: %v", err)
 	}
 	checkSums(t, first)
 	must(t, s.together(t, first, second))
+}
+
+// TestFilledMeanwhile: a medium whose room something else takes is left for the next
+// one by the run that was writing it.
+func TestFilledMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newSmallExport(t, 0)
+	s.segment, s.checkpoint = 20_000, 20_000
+	s.push(t, 300_000, 250_000, 290_000, 250_000)
+	for _, more := range []bool{true, false} {
+		first, second := tmpfs(t, 3<<20), fastDir(t)
+		err := s.run(t.Context(), first, disk{}, ExportOptions{More: more, Progress: func(Event) {
+			if medium.has(medium{first, disk{}}, "ballast") || medium.size(medium{first, disk{}}, []string{VolumeFile + ".003"}) < 100_000 {
+				return
+			}
+			free, err := freeBytes(first)
+			must(t, err)
+			must(t, os.WriteFile(filepath.Join(first, "ballast"), make([]byte, free-50_000), 0o666))
+		}})
+		next := (*NextMediumError)(nil)
+		if is := errors.As(err, &next); is != more || !errors.Is(err, ErrNoSpace) {
+			t.Fatalf("another medium %v: %v", more, err)
+		}
+		if !more {
+			continue
+		}
+		if !next.Begun || next.Volume != 3 {
+			t.Errorf("%+v", next)
+		}
+		must(t, s.run(t.Context(), second, disk{}, ExportOptions{After: next, Reuse: []string{first}}))
+		if err := s.run(t.Context(), first, disk{}, ExportOptions{Seal: true}); !errors.As(err, new(*NextMediumError)) {
+			t.Errorf("seal: %v", err)
+		}
+		checkSums(t, first)
+		must(t, s.together(t, first, second))
+	}
 }

@@ -9,8 +9,8 @@ import (
 )
 
 // medium is the directory that a bundle is written to: the only code that
-// writes one. A file is created under its final name, never replaced, and made
-// durable by fsync; so nothing depends on rename, which FAT does not keep. A
+// writes one. A file is created under its final name and made durable by fsync; so
+// nothing depends on rename, which FAT does not keep. A
 // sync that failed is not tried again: what was to be written is lost then, and
 // the run ends.
 type medium struct {
@@ -85,7 +85,7 @@ func (m medium) write(name string, contents []byte) error {
 func (m medium) renew(name string, contents []byte) error {
 	held, err := os.ReadFile(m.path(name))
 	if err == nil && string(held) == string(contents) {
-		return m.trim(name, int64(len(contents)))
+		return m.settle(name)
 	}
 	if err == nil {
 		err = m.on.remove(m.path(name))
@@ -117,7 +117,27 @@ func (m medium) finish(f storedFile) error {
 }
 
 // syncDir makes the names in the directory durable.
-func (m medium) syncDir() error { return storageError(m.on.syncDir(m.dir)) }
+func (m medium) syncDir() error { return storageError(m.on.sync(m.dir)) }
+
+// settle makes files durable that are there, with their names: who wrote them may
+// have been killed before they were.
+func (m medium) settle(names ...string) error {
+	for _, name := range names {
+		if err := m.on.sync(m.path(name)); err != nil {
+			return storageError(err)
+		}
+	}
+	return m.syncDir()
+}
+
+// settleAll makes all files of a bundle durable, and the absence of others.
+func (m medium) settleAll() error {
+	names, err := m.bundleFiles()
+	if err != nil {
+		return err
+	}
+	return m.settle(names...)
+}
 
 // remove removes files, those that are there, in their order.
 func (m medium) remove(names ...string) error {

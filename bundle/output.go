@@ -79,7 +79,7 @@ func (o *Output) makeDir(dir string) error {
 		return storageError(err)
 	}
 	o.made = append(o.made, dir)
-	return storageError(o.medium.on.syncDir(filepath.Dir(dir)))
+	return storageError(o.medium.on.sync(filepath.Dir(dir)))
 }
 
 // Close unlocks the directory. Directories that were made for it and stayed

@@ -58,12 +58,12 @@ type piece struct {
 
 // pieces are what a part holds behind a position, in archive order. A file that
 // begins in a volume of another medium is among them from its first byte: its
-// digest is that of the whole. under is the piece that was under way.
+// digest is that of the whole. blob is the hash of the one that was under way.
 func (l *Layout) pieces(p part, offset int64, blob hash.Hash) []piece {
 	var list []piece
 	for _, e := range l.Entries {
 		switch {
-		case e.end() <= offset || !l.touches(p, e):
+		case e.end() <= offset || l.within(p, e.Offset, e.end()) == 0:
 		case e.Offset < offset:
 			list = append(list, piece{e, offset - e.data(), blob})
 		default:
@@ -73,14 +73,15 @@ func (l *Layout) pieces(p part, offset int64, blob hash.Hash) []piece {
 	return list
 }
 
-// touches says whether a part has any byte of an entry.
-func (l *Layout) touches(p part, e Entry) bool {
-	for _, s := range l.spans(e.Offset, e.end()-e.Offset) {
+// within is how many of the bytes between two offsets lie in a part.
+func (l *Layout) within(p part, start, end int64) int64 {
+	total := int64(0)
+	for _, s := range l.spans(start, end-start) {
 		if p.has(s.volume) {
-			return true
+			total += s.length
 		}
 	}
-	return false
+	return total
 }
 
 // at says in which volume an offset lies, and how far from its start. The end of

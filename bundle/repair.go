@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,7 +43,7 @@ func (o *Output) Repair(ctx context.Context, client *oci.Client, options ExportO
 	if err != nil {
 		return nil, err
 	}
-	r := &repair{export: x, medium: o.medium, bundle: b, damaged: map[int]bool{}}
+	r := &repair{export: x, medium: o.medium, damaged: map[int]bool{}}
 	if err := r.sort(found); err != nil {
 		return nil, err
 	}
@@ -52,13 +53,12 @@ func (o *Output) Repair(ctx context.Context, client *oci.Client, options ExportO
 // repair is one run of Repair.
 type repair struct {
 	*export
-	medium  medium
-	bundle  *Bundle
-	found   []Finding    // what is to be mended
-	ranges  []span       // of the volumes, that are damaged
-	damaged map[int]bool // volumes
-	readme  bool         // README.txt is
-	seal    bool         // the sums are
+	medium     medium
+	found      []Finding    // what is to be mended
+	ranges     []span       // of the volumes, that are damaged
+	damaged    map[int]bool // volumes
+	readmeHurt bool         // README.txt is damaged
+	sumsHurt   bool         // the sums are, or their signature
 }
 
 // sort says of each finding what is to be done about it.
@@ -72,9 +72,9 @@ func (r *repair) sort(found []Finding) error {
 		case volume >= 0:
 			r.addVolume(volume, f)
 		case f.File == r.medium.path(ReadmeFile):
-			r.readme = true
+			r.readmeHurt = true
 		case f.File == r.medium.path(SumsFile):
-			r.seal = true
+			r.sumsHurt = true
 		default:
 			beyond = append(beyond, f)
 		}
@@ -115,8 +115,8 @@ func (r *repair) addVolume(volume int, f Finding) {
 }
 
 func (r *repair) run(ctx context.Context) error {
-	if r.readme || r.seal { // without the sums nothing says whether it is right
-		if err := r.medium.renew(ReadmeFile, r.export.readme); err != nil {
+	if r.readmeHurt || r.sumsHurt { // without the sums nothing says whether it is right
+		if err := r.medium.renew(ReadmeFile, r.readme); err != nil {
 			return err
 		}
 	}
@@ -125,7 +125,10 @@ func (r *repair) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if r.seal {
+	if err := r.medium.settleAll(); err != nil { // a repair before may have been killed
+		return err
+	}
+	if r.sumsHurt {
 		return r.reseal(ctx)
 	}
 	return nil
@@ -135,7 +138,7 @@ func (r *repair) run(ctx context.Context) error {
 func (r *repair) mend(ctx context.Context) (err error) {
 	p := &patcher{medium: r.medium, layout: r.layout, files: map[int]storedFile{}}
 	defer func() { err = errors.Join(err, p.close()) }()
-	for volume := range r.damaged {
+	for _, volume := range slices.Sorted(maps.Keys(r.damaged)) {
 		if err := p.open(volume); err != nil {
 			return err
 		}
@@ -197,9 +200,6 @@ func (r *repair) reseal(ctx context.Context) error {
 		if !r.medium.has(volume.Name) {
 			continue
 		}
-		if err := r.medium.trim(volume.Name, volume.Size); err != nil { // a repair before may have been killed
-			return err
-		}
 		sum, err := fileSum(ctx, r.medium.path(volume.Name))
 		if err != nil {
 			return err
@@ -246,8 +246,8 @@ func (p *patcher) open(volume int) (err error) {
 
 func (p *patcher) close() error {
 	var errs []error
-	for _, f := range p.files {
-		if f != nil {
+	for _, volume := range slices.Sorted(maps.Keys(p.files)) {
+		if f := p.files[volume]; f != nil {
 			errs = append(errs, p.medium.finish(f))
 		}
 	}

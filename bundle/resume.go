@@ -28,7 +28,7 @@ func (x *export) fit(m medium) (part, error) {
 	if err != nil {
 		return part{}, err
 	}
-	have := free + m.size(names)
+	have := free + m.size(names) + int64(len(names))*fileSlack // what is there has its place already
 	p := x.wanted
 	if err := x.checkFiles(m, p); err != nil {
 		return part{}, err

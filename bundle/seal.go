@@ -63,7 +63,7 @@ func keyID(key *ecdsa.PrivateKey) string {
 // seal writes the sums and their signature, and then takes the checkpoint away:
 // the medium is complete.
 func (x *export) seal(files *volumeFiles, volumes []verify.Sum) error {
-	if err := files.removeFrom(files.part.to, true); err != nil { // one that was begun, and does not fit
+	if err := files.removeFrom(files.part.to); err != nil { // one that was begun, and does not fit
 		return err
 	}
 	if !files.complete(volumes) {

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"airlift/verify"
 )
@@ -229,12 +228,12 @@ func (s *signing) write() (*Signed, error) {
 // that wrote it may have been killed before it did.
 func (s *signing) put(d due) error {
 	m := medium{d.dir, s.options.on}
-	err := m.renew(d.name, d.contents)
-	if err == nil || d.there && (errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)) {
-		return nil
+	if d.there {
+		return m.settle(d.name)
 	}
-	if !d.there {
-		_ = m.on.remove(d.path()) // the next run would take it for durable
+	err := m.renew(d.name, d.contents)
+	if err != nil {
+		_ = m.on.remove(d.path()) // the next run would take it for whole
 	}
 	return err
 }

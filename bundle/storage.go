@@ -14,7 +14,7 @@ type storage interface {
 	create(path string) (storedFile, error)             // a new file, to append to; it must not exist
 	reopen(path string, size int64) (storedFile, error) // one that exists, cut to size, to append to or to write into
 	remove(path string) error
-	syncDir(path string) error // makes names in a directory durable
+	sync(path string) error // makes a file durable, or the names in a directory
 	mkdir(path string) error
 }
 
@@ -51,18 +51,19 @@ func (disk) remove(path string) error { return os.Remove(path) }
 
 func (disk) mkdir(path string) error { return os.Mkdir(path, 0o777) }
 
-// syncDir: some file systems refuse to sync a directory; they write it with the
-// file.
-func (disk) syncDir(path string) error {
-	d, err := os.Open(path)
+// sync: some file systems refuse to sync a directory, they write it with the file;
+// and what is read-only is durable.
+func (disk) sync(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) {
-		return err
+	defer f.Close()
+	err = f.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) || errors.Is(err, syscall.EROFS) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // storageError marks a full medium, in the three ways that systems say it.

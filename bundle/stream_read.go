@@ -14,13 +14,6 @@ import (
 // many are there.
 const streamPiece = 256 << 10
 
-// Limits of a stream, in bytes and files.
-const (
-	maxReadmeSize       = 1 << 20
-	maxStreamSignatures = 64       // over one file
-	maxStreamEnd        = 64 << 20 // zeros behind the end, as dd and tapes put them
-)
-
 // Stream is a bundle that comes from start to end, through a pipe. It has no
 // volumes that could be opened.
 type Stream struct {

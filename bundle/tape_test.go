@@ -123,11 +123,7 @@ func (t *tape) create(path string) (f storedFile, err error) {
 
 func (t *tape) reopen(path string, size int64) (f storedFile, err error) {
 	name := filepath.Base(path)
-	if t.inodes[name] == 0 {
-		t.files++
-		t.inodes[name] = t.files // from before the recording
-	}
-	id := t.inodes[name]
+	id := t.id(name)
 	err = t.do(operation{kind: "cut", name: name, file: id, offset: size}, func(int) error {
 		f, err = disk{}.reopen(path, size)
 		return err
@@ -149,8 +145,21 @@ func (t *tape) remove(path string) error {
 	})
 }
 
-func (t *tape) syncDir(path string) error {
-	return t.do(operation{kind: "syncDir", name: filepath.Base(path)}, func(int) error { return disk{}.syncDir(path) })
+func (t *tape) sync(path string) error {
+	o := operation{kind: "syncDir", name: filepath.Base(path)}
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		o.kind, o.file = "sync", t.id(o.name)
+	}
+	return t.do(o, func(int) error { return disk{}.sync(path) })
+}
+
+// id tells which file has a name.
+func (t *tape) id(name string) int {
+	if t.inodes[name] == 0 {
+		t.files++
+		t.inodes[name] = t.files // from before the recording
+	}
+	return t.inodes[name]
 }
 
 func (t *tape) mkdir(path string) error {

@@ -67,7 +67,10 @@ func (f *volumeFiles) cut(volume int, length int64) error {
 	if err := f.close(); err != nil {
 		return err
 	}
-	if err := f.removeFrom(volume, length == 0); err != nil || length == 0 {
+	if length == 0 {
+		return f.removeFrom(volume)
+	}
+	if err := f.removeFrom(volume + 1); err != nil {
 		return err
 	}
 	var err error
@@ -75,10 +78,10 @@ func (f *volumeFiles) cut(volume int, length int64) error {
 	return err
 }
 
-// removeFrom removes the volumes behind one, and that one too if whole is set.
-func (f *volumeFiles) removeFrom(volume int, whole bool) error {
+// removeFrom removes a volume and those behind it, the last one first.
+func (f *volumeFiles) removeFrom(volume int) error {
 	var gone []string
-	for v := f.layout.Volumes() - 1; v > volume || v == volume && whole; v-- {
+	for v := f.layout.Volumes() - 1; v >= volume; v-- {
 		if f.has(f.name(v)) {
 			gone = append(gone, f.name(v))
 		}

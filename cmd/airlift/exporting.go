@@ -155,7 +155,7 @@ func (x *exporting) write(out *bundle.Output, dir string, inv *bundle.Inventory)
 	var full *bundle.NextMediumError
 	complete := err == nil || errors.As(err, &full) && !full.Begun
 	if complete && x.c.Bool("read-back") {
-		err = errors.Join(out.ReadBack(x.c.Context, o.Key, x.shown.event), err)
+		err = errors.Join(readBackHint(out.ReadBack(x.c.Context, o.Key, x.shown.event), dir), err)
 	}
 	x.shown.close()
 	switch {
@@ -267,6 +267,14 @@ func (x *exporting) onward(full *bundle.NextMediumError) string {
 		}
 	}
 	return strings.Join(words, " ")
+}
+
+// readBackHint says what to make of a medium that gives other bytes than it got.
+func readBackHint(err error, dir string) error {
+	if errors.Is(err, bundle.ErrDamaged) {
+		return withHint(err, "the medium does not keep what is written to it: take another one; or, if that was once, airlift export --repair "+quote(dir))
+	}
+	return err
 }
 
 // outputHint says what to do where the output directory is not free.

@@ -22,12 +22,11 @@ func canAsk() bool {
 
 // asker asks for media on a terminal.
 type asker struct {
-	out   io.Writer
 	usual string      // the directory of the medium before
 	lines chan string // what was typed; closed at the end
 }
 
-func newAsker() *asker { return &asker{out: os.Stderr} }
+func newAsker() *asker { return &asker{} }
 
 // medium asks for the next medium and gives its directory: what was typed, or usual
 // where nothing was, for a stick that was changed at the same place. It is "" if
@@ -40,10 +39,10 @@ func (a *asker) medium(ctx context.Context, what, usual string) (string, error) 
 		a.lines = make(chan string)
 		go readLines(os.Stdin, a.lines) // it ends with the process
 	}
-	fmt.Fprintf(a.out, "airlift: %s\nairlift: put in the next medium and press Enter [%s], or type its directory; q ends here: ", printable(what), printable(usual))
+	fmt.Fprintf(os.Stderr, "airlift: %s\nairlift: put in the next medium and press Enter [%s], or type its directory; q ends here: ", printable(what), printable(usual))
 	select {
 	case <-ctx.Done():
-		fmt.Fprintln(a.out)
+		fmt.Fprintln(os.Stderr)
 		return "", ctx.Err()
 	case line, more := <-a.lines:
 		switch line = strings.TrimSpace(line); {
@@ -80,7 +79,7 @@ func (a *asker) another(c *cli.Context, what string) *bundle.Bundle {
 		if err == nil {
 			return b
 		}
-		printError(a.out, err)
+		printError(os.Stderr, err)
 	}
 }
 
