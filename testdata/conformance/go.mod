@@ -12,6 +12,7 @@ require (
 	github.com/openshift/api v0.0.0-20260309185601-71270106f276
 	github.com/openshift/runtime-utils v0.0.0-20230921210328-7bdb5b9c177b
 	gopkg.in/evanphx/json-patch.v4 v4.13.0
+	k8s.io/api v0.35.1
 	k8s.io/apiextensions-apiserver v0.35.1
 	k8s.io/apimachinery v0.35.1
 	k8s.io/kube-openapi v0.0.0-20250910181357-589584f1c912
@@ -63,7 +64,6 @@ require (
 	google.golang.org/protobuf v1.36.12 // indirect
 	gopkg.in/inf.v0 v0.9.1 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
-	k8s.io/api v0.35.1 // indirect
 	k8s.io/klog/v2 v2.130.1 // indirect
 	k8s.io/utils v0.0.0-20251002143259-bc988d571ff4 // indirect
 	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730 // indirect
