@@ -57,6 +57,9 @@ type mirrorSets struct {
 // mirrorSets puts what is held and what lies under a directory together, and
 // refuses what a cluster would refuse.
 func (r *Report) mirrorSets(dir string) (*mirrorSets, error) {
+	if o := r.Options; o.ICSP != "" && o.Policy == manifest.NeverContactSource {
+		return nil, fmt.Errorf("%w: %s cannot be said in an %s", ErrUsage, o.Policy, manifest.ContentSourcePolicy)
+	}
 	s := &mirrorSets{report: r}
 	if err := s.readLaid(dir); err != nil {
 		return nil, err

@@ -129,6 +129,45 @@ func TestPolicyForOldClusters(t *testing.T) {
 	}
 	_, err = of(bundle.ICSPOnly, "quay.io/team/lib"+at("1")).WriteObjects(dir)
 	wantError(t, err, bundle.ErrOccupied)
+
+	allowed := of(bundle.ICSPAlso, "quay.io/team/app:v1")
+	allowed.Options.Policy = manifest.AllowContactingSource
+	dir = writeObjects(t, allowed)
+	wantEntries(t, dir, bundle.IDMSFile, "quay.io/team/app m.example/ocp/team/app AllowContactingSource")
+	wantEntries(t, dir, bundle.ICSPFile, "quay.io/team/app m.example/ocp/team/app")
+	never := of(bundle.ICSPOnly, "quay.io/team/app:v1")
+	never.Options.Policy = manifest.NeverContactSource
+	wantError(t, never.Check(t.TempDir()), bundle.ErrUsage, "cannot be said in an ImageContentSourcePolicy")
+}
+
+// TestConfigDrains: a registry that becomes insecure drains the nodes, one that
+// is so already does not. Nodes know that it is.
+func TestConfigDrains(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		config bundle.ClusterConfig
+		want   []string
+	}{
+		{bundle.ClusterConfig{}, nil},
+		{bundle.ClusterConfig{Insecure: true}, []string{"m.example becomes insecure"}},
+		{bundle.ClusterConfig{Insecure: true, ImageConfig: &manifest.ImageConfig{Insecure: []string{"m.example"}}}, nil},
+		{bundle.ClusterConfig{Insecure: true, ImageConfig: &manifest.ImageConfig{Insecure: []string{"n.example"}}}, []string{"m.example becomes insecure"}},
+	} {
+		r, err := assumed(t, contentOf(t, "quay.io/team/app:v1"), to(t, "m.example/ocp"))
+		check(t, err)
+		r.Options.Config = c.config
+		dir := t.TempDir()
+		o, err := r.Objects(dir)
+		check(t, err)
+		check(t, o.Write())
+		if diff := gocmp.Diff(c.want, o.ConfigDrains); diff != "" {
+			t.Errorf("%+v (-want +got): %s", c.config, diff)
+		}
+		conf := string(readFile(t, filepath.Join(dir, bundle.RegistriesFile)))
+		if got := strings.Contains(conf, "location = \"m.example/ocp/team/app\"\n    insecure = true"); got != c.config.Insecure {
+			t.Errorf("%+v: nodes have\n%s", c.config, conf)
+		}
+	}
 }
 
 // TestPrune: what the registry has no more leaves the report and the objects:
@@ -218,13 +257,8 @@ func TestPruneByDigest(t *testing.T) {
 	check(t, err)
 	r := m.open(t).Report(results, bundle.NewObjectOptions(p, "", ""))
 	dir := writeObjects(t, r)
-	b := far.Builder()
-	b.DeleteManifest("team/other", content.Images[slices.IndexFunc(content.Images, func(i bundle.Image) bool { return i.Reference == "quay.io/team/other:v1" })].Digest)
-	check(t, b.Err())
-	for i, h := range r.Held { // a tag that never was
-		if h.Reference == pinned {
-			r.Held[i].Names = []string{far.Host + "/team/app:gone"}
-		}
+	for i, h := range r.Held { // tags that never were
+		r.Held[i].Names = []string{h.Mirrors[0] + ":gone"}
 	}
 	gone, err := r.Prune(t.Context(), c, dir)
 	check(t, err)

@@ -72,7 +72,7 @@ func NewRegistriesConf(sets []MirrorSet, special RegistrySources) (RegistriesCon
 		lists, blocked := mirrorLists(sets, pull)
 		for _, source := range sortedKeys(lists) {
 			r := c.entry(source)
-			r.Blocked = r.Blocked || blocked[source]
+			r.Blocked = blocked[source] // the other kind says the same, if anything
 			for _, mirror := range mergedLists(lists[source], source) {
 				r.Mirrors = append(r.Mirrors, Endpoint{Location: mirror, Pull: pull})
 			}

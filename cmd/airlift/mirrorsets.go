@@ -20,7 +20,7 @@ import (
 func mirrorSetFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "scope", Value: manifest.RepositoryScope, Usage: "name each `SCOPE` once in the mirror sets: repository, namespace or registry; a wider one only where it changes nothing for other images"},
-		&optionalFlag{&cli.StringFlag{Name: "icsp", Usage: "for clusters before 4.13: write an ImageContentSourcePolicy instead of the mirror sets; --icsp=also: beside them"}, bundle.ICSPOnly},
+		&optionalFlag{&cli.StringFlag{Name: "icsp", DefaultText: bundle.ICSPAlso, Usage: "for clusters before 4.13: write an ImageContentSourcePolicy instead of the mirror sets; --icsp=also: beside them"}, bundle.ICSPOnly},
 		&cli.StringSliceFlag{Name: "merge-with", Usage: "the cluster has the mirror sets in `FILE`, from \"oc get idms,itms,imagecontentsourcepolicy -o yaml\": refuse what conflicts with them, warn of what hides what (may be repeated)"},
 		&cli.BoolFlag{Name: "prune-sources", Usage: "ask the registry for all that earlier imports brought, and drop the sources of what is gone"},
 	}
@@ -33,8 +33,10 @@ type optionalFlag struct {
 	alone string // the value that it has by itself
 }
 
-// String is the flag's line in the help.
-func (f *optionalFlag) String() string { return fmt.Sprintf("--%s[=VALUE]\t%s", f.Name, f.Usage) }
+// String is the flag's line in the help; DefaultText is the value that it may have.
+func (f *optionalFlag) String() string {
+	return fmt.Sprintf("--%s[=%s]\t%s", f.Name, f.DefaultText, f.Usage)
+}
 
 // mirrorSetOptions are what the flags say of mirror sets.
 func mirrorSetOptions(c *cli.Context, o *bundle.ObjectOptions) error {
