@@ -21,6 +21,7 @@ func ParseMirrorSets(data []byte) ([]MirrorSet, error) {
 		return nil, err
 	}
 	var sets []MirrorSet
+	sources := 0
 	for i, doc := range docs {
 		subject := "it"
 		if len(docs) > 1 {
@@ -30,7 +31,12 @@ func ParseMirrorSets(data []byte) ([]MirrorSet, error) {
 		if err != nil {
 			return nil, within(subject, err)
 		}
-		sets = append(sets, found...)
+		for _, set := range found {
+			sources += len(set.Mirrors)
+		}
+		if sets = append(sets, found...); sources > MaxSources {
+			return nil, fmt.Errorf("it holds more than %d sources", MaxSources)
+		}
 	}
 	return sets, nil
 }

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,6 +52,19 @@ func TestParseMirrorSets(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestTooManySources(t *testing.T) {
+	const head = "apiVersion: config.openshift.io/v1\nkind: ImageTagMirrorSet\nmetadata: {name: a}\nspec: {imageTagMirrors: ["
+	half := head + strings.Repeat("{source: a.b, mirrors: [m.b]},", MaxSources/2) + "]}\n"
+	_, err := ParseMirrorSets([]byte(half + "---\n" + half))
+	wantError(t, err, "")
+	_, err = ParseMirrorSets([]byte(half + "---\n" + half + "---\n" + head + "{source: a.b}]}"))
+	wantError(t, err, "it holds more than 10000 sources")
+	_, err = ParseMirrorSet([]byte(head + strings.Repeat("{source: a.b, mirrors: [m.b]},", MaxSources+1) + "]}"))
+	wantError(t, err, "it holds more than 10000 sources, or 1000 mirrors of one")
+	_, err = ParseMirrorSets([]byte(head + "{source: a.b, mirrors: [" + strings.Repeat("m.b,", MaxMirrors+1) + "]}]}"))
+	wantError(t, err, "or 1000 mirrors of one")
 }
 
 // TestPayloadWithRepeatedKey: what a payload or a cluster has is read as clusters

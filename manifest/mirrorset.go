@@ -184,7 +184,7 @@ func (s MirrorSet) checkHead() error {
 			return fmt.Errorf("source %.200q: it has a policy, which no %s can have", m.Source, s.Kind)
 		}
 	}
-	return nil
+	return checkCounts(s.Mirrors)
 }
 
 // sorted returns the entries by source; those of one source, and the mirrors of
@@ -294,6 +294,19 @@ func specMirrors(spec json.RawMessage, field string) ([]Mirror, error) {
 		}
 	}
 	return sorted(mirrors), nil
+}
+
+// Limits of mirror sets. A cluster with all operators has a few hundred sources.
+const (
+	MaxSources = 10_000 // in all objects of a cluster together
+	MaxMirrors = 1_000  // of one source
+)
+
+func checkCounts(mirrors []Mirror) error {
+	if len(mirrors) > MaxSources || slices.ContainsFunc(mirrors, func(m Mirror) bool { return len(m.Mirrors) > MaxMirrors }) {
+		return fmt.Errorf("it holds more than %d sources, or %d mirrors of one", MaxSources, MaxMirrors)
+	}
+	return nil
 }
 
 // MergeMirrors adds what is mirrored now to what has been mirrored before, so
