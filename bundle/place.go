@@ -147,6 +147,36 @@ func (p Placement) pushed(d destination) oci.Reference {
 // named is a destination as the cluster names it.
 func (p Placement) named(d destination) string { return p.at(p.Cluster, d.path) + ":" + d.tag }
 
+// address is where a repository that the cluster names can be asked, if it is in
+// the registry.
+func (p Placement) address(name string) (at oci.Reference, there bool) {
+	host, path, _ := strings.Cut(name, "/")
+	if host != p.Cluster.Host {
+		return oci.Reference{}, false
+	}
+	if p.To.Path != p.Cluster.Path {
+		if p.Cluster.Path != "" {
+			if path, there = below(path, p.Cluster.Path); !there {
+				return oci.Reference{}, false // nobody knows what it is called here
+			}
+		}
+		path = join(p.To.Path, path)
+	}
+	return oci.Reference{Registry: p.To.Host, Repository: path}, path != ""
+}
+
+// Known is how the cluster names a repository that was pushed to: it is the name
+// that a pull secret has for it.
+func (p Placement) Known(name string) string {
+	if path, under := below(name, p.To.String()); under {
+		return join(p.Cluster.String(), path)
+	}
+	if path, under := below(name, p.To.Host); under {
+		return join(p.Cluster.Host, path)
+	}
+	return name
+}
+
 // placed is an image with everywhere it goes.
 type placed struct {
 	Image
@@ -273,13 +303,22 @@ func (p Placement) rewrites(c *Content, carried map[string]bool) (map[string][]d
 	return found, nil
 }
 
-// sampleStreams are all streams of all samples operators.
-func (c *Content) sampleStreams() []ImageStream {
-	all := slices.DeleteFunc(slices.Clone(c.Streams), func(s ImageStream) bool { return !s.Samples })
-	for _, s := range c.Samples {
-		all = append(all, s.Streams...)
+// allStreams are the streams by themselves and those of samples operators, which
+// are told apart by their field Samples.
+func (c *Content) allStreams() []ImageStream {
+	all := slices.Clone(c.Streams)
+	for _, set := range c.Samples {
+		for _, s := range set.Streams {
+			s.Samples = true
+			all = append(all, s)
+		}
 	}
 	return all
+}
+
+// sampleStreams are all streams of all samples operators.
+func (c *Content) sampleStreams() []ImageStream {
+	return slices.DeleteFunc(c.allStreams(), func(s ImageStream) bool { return !s.Samples })
 }
 
 // rewritten is where the samples operator will look for a stream's tag.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"embed"
 	"maps"
-	"slices"
 	"text/template"
 
 	"github.com/dustin/go-humanize"
@@ -16,6 +15,9 @@ var readmeFiles embed.FS
 var readmeTemplate = template.Must(template.New("readme.tmpl").Funcs(template.FuncMap{"size": func(n int64) string {
 	return humanize.IBytes(uint64(n))
 }}).ParseFS(readmeFiles, "readme.tmpl"))
+
+// readmeHead is how every README.txt of airlift begins.
+const readmeHead = "This is an airlift bundle: "
 
 // readme is README.txt: what this is, and how to check it with stock tools, for
 // whoever finds the medium in a drawer. It follows from the inventory and names
@@ -36,7 +38,7 @@ func readme(inv *Inventory) []byte {
 // carriedStreams counts the names of streams whose images are carried.
 func (c *Content) carriedStreams() int {
 	names := map[string]bool{}
-	for _, s := range slices.Concat(c.Streams, c.sampleStreams()) {
+	for _, s := range c.allStreams() {
 		names[s.Name] = names[s.Name] || !s.LeftOut
 	}
 	maps.DeleteFunc(names, func(_ string, carried bool) bool { return !carried })

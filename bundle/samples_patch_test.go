@@ -70,9 +70,9 @@ func patch(t testing.TB, dir string) *manifest.SamplesPatch {
 	return &p
 }
 
-// told writes the objects of a complete import into a directory, and gives what
+// toldOf writes the objects of a complete import into a directory, and gives what
 // the samples operator is told.
-func told(t testing.TB, c *bundle.Content, p bundle.Placement, o bundle.SamplesOptions, dir string) *bundle.SamplesState {
+func toldOf(t testing.TB, c *bundle.Content, p bundle.Placement, o bundle.SamplesOptions, dir string) *bundle.SamplesState {
 	t.Helper()
 	r, err := assumed(t, c, p)
 	check(t, err)
@@ -141,7 +141,7 @@ func TestSampleStates(t *testing.T) {
 		}, 0},
 	} {
 		dir := t.TempDir()
-		s := told(t, c, to(t, "m.example:5000/ocp"), bundle.SamplesOptions{SkipStreams: policy}, dir)
+		s := toldOf(t, c, to(t, "m.example:5000/ocp"), bundle.SamplesOptions{SkipStreams: policy}, dir)
 		var want []bundle.SampleState
 		for _, stream := range c.Samples[0].Streams {
 			n := numbers[stream.Name]
@@ -194,9 +194,9 @@ func TestKeptSkips(t *testing.T) {
 	}
 	t.Run("its own leaves", func(t *testing.T) {
 		dir := t.TempDir()
-		told(t, some, p, bundle.SamplesOptions{}, dir)
+		toldOf(t, some, p, bundle.SamplesOptions{}, dir)
 		want(t, dir, "ruby")
-		told(t, all, p, bundle.SamplesOptions{}, dir)
+		toldOf(t, all, p, bundle.SamplesOptions{}, dir)
 		want(t, dir)
 		if got := patch(t, dir).Templates; len(got) > 0 {
 			t.Errorf("skipped are the templates %q", got)
@@ -204,7 +204,7 @@ func TestKeptSkips(t *testing.T) {
 	})
 	t.Run("the cluster's stays", func(t *testing.T) {
 		dir := t.TempDir()
-		s := told(t, some, p, config("jenkins", "ruby", "foreign", "php"), dir)
+		s := toldOf(t, some, p, config("jenkins", "ruby", "foreign", "php"), dir)
 		want(t, dir, "jenkins", "php", "ruby")
 		if got := patch(t, dir).Templates; !slices.Equal(got, []string{"own", "php", "rails"}) {
 			t.Errorf("skipped are the templates %q", got)
@@ -213,39 +213,39 @@ func TestKeptSkips(t *testing.T) {
 			t.Errorf("foreign are %q", s.Foreign)
 		}
 		// The administrator's: also the one that airlift would have skipped then.
-		told(t, all, p, bundle.SamplesOptions{}, dir)
+		toldOf(t, all, p, bundle.SamplesOptions{}, dir)
 		want(t, dir, "jenkins", "php", "ruby")
-		told(t, all, p, config("php"), dir)
+		toldOf(t, all, p, config("php"), dir)
 		want(t, dir, "php")
-		told(t, all, p, config(), dir)
+		toldOf(t, all, p, config(), dir)
 		want(t, dir)
 	})
 	t.Run("applied, then read from the cluster", func(t *testing.T) {
 		dir := t.TempDir()
-		told(t, some, p, config("php"), dir)
+		toldOf(t, some, p, config("php"), dir)
 		want(t, dir, "php", "ruby")
-		told(t, all, p, config("php", "ruby"), dir) // ruby is there by airlift's own patch
+		toldOf(t, all, p, config("php", "ruby"), dir) // ruby is there by airlift's own patch
 		want(t, dir, "php")
 	})
 	t.Run("written by hand", func(t *testing.T) {
 		dir := t.TempDir()
-		told(t, some, p, bundle.SamplesOptions{}, dir)
+		toldOf(t, some, p, bundle.SamplesOptions{}, dir)
 		edit(t, dir, "jenkins", "ruby")
-		told(t, all, p, bundle.SamplesOptions{}, dir)
+		toldOf(t, all, p, bundle.SamplesOptions{}, dir)
 		want(t, dir, "jenkins")
-		told(t, all, p, config(), dir) // airlift knows it as kept, and the cluster does not have it
+		toldOf(t, all, p, config(), dir) // airlift knows it as kept, and the cluster does not have it
 		want(t, dir)
 		edit(t, dir, "jenkins")
-		told(t, all, p, config("php"), dir)
+		toldOf(t, all, p, config("php"), dir)
 		want(t, dir, "jenkins", "php")
 		edit(t, dir)
-		told(t, all, p, bundle.SamplesOptions{}, dir)
+		toldOf(t, all, p, bundle.SamplesOptions{}, dir)
 		want(t, dir)
 	})
 	t.Run("without a report", func(t *testing.T) {
 		dir := t.TempDir()
 		edit(t, dir, "jenkins", "ruby")
-		told(t, all, p, bundle.SamplesOptions{}, dir)
+		toldOf(t, all, p, bundle.SamplesOptions{}, dir)
 		want(t, dir, "jenkins", "ruby")
 	})
 	t.Run("no patch of ours", func(t *testing.T) {
@@ -257,7 +257,7 @@ func TestKeptSkips(t *testing.T) {
 	})
 	t.Run("the report alone", func(t *testing.T) {
 		dir := t.TempDir()
-		told(t, some, p, config("php"), dir)
+		toldOf(t, some, p, config("php"), dir)
 		r, err := bundle.ReadReport(filepath.Join(dir, bundle.ReportFile))
 		check(t, err)
 		if diff := gocmp.Diff(contents(t, dir), contents(t, writeObjects(t, r))); diff != "" {
@@ -273,29 +273,29 @@ func TestNothingToCreate(t *testing.T) {
 	set := bundle.Samples{Architecture: "x86_64", Streams: []bundle.ImageStream{sampleOf(t, "ruby", "3", ruby30)}}
 	next := bundle.Samples{Architecture: "x86_64", Streams: []bundle.ImageStream{sampleOf(t, "ruby", "3", ruby31)}}
 	dir := t.TempDir()
-	told(t, operated(t, "4.17.3", nil, set), to(t, "m.example"), bundle.SamplesOptions{}, dir)
+	toldOf(t, operated(t, "4.17.3", nil, set), to(t, "m.example"), bundle.SamplesOptions{}, dir)
 	if got := patch(t, dir); got != nil {
 		t.Errorf("the patch %+v", got)
 	}
-	told(t, operated(t, "4.17.3", []string{ruby30}, set), to(t, "m.example"), bundle.SamplesOptions{}, dir)
-	told(t, operated(t, "4.18.0", nil, next), to(t, "m.example"), bundle.SamplesOptions{}, dir)
+	toldOf(t, operated(t, "4.17.3", []string{ruby30}, set), to(t, "m.example"), bundle.SamplesOptions{}, dir)
+	toldOf(t, operated(t, "4.18.0", nil, next), to(t, "m.example"), bundle.SamplesOptions{}, dir)
 	if got := patch(t, dir); got == nil || !slices.Equal(got.Skipped, []string{"ruby"}) {
 		t.Errorf("the patch %+v, after one that skipped nothing", got)
 	}
-	told(t, operated(t, "4.18.0", []string{ruby31}, next), to(t, "m.example"), bundle.SamplesOptions{RemoveSamples: true}, dir)
+	toldOf(t, operated(t, "4.18.0", []string{ruby31}, next), to(t, "m.example"), bundle.SamplesOptions{RemoveSamples: true}, dir)
 	if got := patch(t, dir); got == nil || !got.Removed {
 		t.Errorf("the patch %+v, where samples are to be removed", got)
 	}
-	told(t, operated(t, "4.18.0", []string{ruby31}, next), to(t, "m.example"), bundle.SamplesOptions{}, dir)
+	toldOf(t, operated(t, "4.18.0", []string{ruby31}, next), to(t, "m.example"), bundle.SamplesOptions{}, dir)
 	if got := patch(t, dir); got == nil || got.Removed || len(got.Skipped) > 0 {
 		t.Errorf("the patch %+v, where all are there again", got)
 	}
 	none := t.TempDir()
-	told(t, contentOf(t, "quay.io/a/b:1"), to(t, "m.example"), bundle.SamplesOptions{}, none)
+	toldOf(t, contentOf(t, "quay.io/a/b:1"), to(t, "m.example"), bundle.SamplesOptions{}, none)
 	if got := patch(t, none); got != nil {
 		t.Errorf("the patch %+v of no samples", got)
 	}
-	told(t, contentOf(t, "quay.io/a/b:1"), to(t, "m.example"), bundle.SamplesOptions{RemoveSamples: true}, none)
+	toldOf(t, contentOf(t, "quay.io/a/b:1"), to(t, "m.example"), bundle.SamplesOptions{RemoveSamples: true}, none)
 	if got := patch(t, none); got == nil || !got.Removed {
 		t.Errorf("the patch %+v, where samples are to be removed", got)
 	}
@@ -385,7 +385,7 @@ func TestSamplesWithoutRegistry(t *testing.T) {
 	} {
 		for _, version := range []string{"4.14.0", "4.13.9"} {
 			dir := t.TempDir()
-			s := told(t, operated(t, version, append(test.other, test.from, jenkinsImage), set(test.from)), test.p, bundle.SamplesOptions{}, dir)
+			s := toldOf(t, operated(t, version, append(test.other, test.from, jenkinsImage), set(test.from)), test.p, bundle.SamplesOptions{}, dir)
 			got := patch(t, dir)
 			if s.Registry != "" || !strings.Contains(s.Fault, test.says) || strings.Contains(s.Fault, "usage") {
 				t.Errorf("%s: samplesRegistry %q, for %q", name, s.Registry, s.Fault)
@@ -416,8 +416,8 @@ func TestSamplesStayWithoutRegistry(t *testing.T) {
 	t.Parallel()
 	a := bundle.Samples{Architecture: "x86_64", Streams: []bundle.ImageStream{sampleOf(t, "port", "1", "quay.io:443/a/b:1"), sampleOf(t, "ruby", "3", ruby30)}}
 	p, dir := to(t, "m.example"), t.TempDir()
-	told(t, operated(t, "4.17.3", []string{"quay.io:443/a/b:1"}, a), p, bundle.SamplesOptions{}, dir)
-	s := told(t, operated(t, "4.17.3", []string{ruby30}, a), p, bundle.SamplesOptions{}, dir)
+	toldOf(t, operated(t, "4.17.3", []string{"quay.io:443/a/b:1"}, a), p, bundle.SamplesOptions{}, dir)
+	s := toldOf(t, operated(t, "4.17.3", []string{ruby30}, a), p, bundle.SamplesOptions{}, dir)
 	if got := patch(t, dir); s.Fault == "" || got == nil || got.Registry != "" || len(got.Skipped) > 0 {
 		t.Errorf("the patch %+v, fault %q", got, s.Fault)
 	}
@@ -435,7 +435,7 @@ func TestJenkinsBefore414(t *testing.T) {
 		"4.14.0-rc.1": {{}, {}}, "4.13.1": {{"jenkins"}, {}}, "4.12.70": {{"jenkins"}, {"tag"}}, "5.0.0": {{}, {}},
 	} {
 		dir := t.TempDir()
-		told(t, operated(t, version, []string{jenkinsImage, ruby30, php80, "quay.io/a/b" + at("x")}, set), to(t, "m.example"), bundle.SamplesOptions{}, dir)
+		toldOf(t, operated(t, version, []string{jenkinsImage, ruby30, php80, "quay.io/a/b" + at("x")}, set), to(t, "m.example"), bundle.SamplesOptions{}, dir)
 		if got := patch(t, dir); !slices.Equal(got.Skipped, want[0]) || !slices.Equal(got.Templates, want[1]) {
 			t.Errorf("%s: skipped are %q and %q", version, got.Skipped, got.Templates)
 		}

@@ -92,7 +92,7 @@ func TestRewriteOfRealSamples(t *testing.T) {
 // operator asks for.
 func expectRewrites(t *testing.T, name string, c *bundle.Content, p bundle.Placement) {
 	t.Helper()
-	s := told(t, c, p, bundle.SamplesOptions{}, t.TempDir())
+	s := toldOf(t, c, p, bundle.SamplesOptions{}, t.TempDir())
 	if s.Fault != "" {
 		t.Errorf("%s: no samplesRegistry: %s", name, s.Fault)
 		return
@@ -138,7 +138,7 @@ func TestArchitecturesUnderOneName(t *testing.T) {
 			bundle.Samples{Architecture: "aarch64", Streams: []bundle.ImageStream{sampleOf(t, "java", "8", arm)}},
 			bundle.Samples{Architecture: "x86_64", Streams: []bundle.ImageStream{sampleOf(t, "java", "8", intel)}})
 		p := mapped(t, "m.example", "registry.redhat.io=redhat", "registry.access.redhat.com=access")
-		s := told(t, c, p, bundle.SamplesOptions{SamplesArch: "aarch64"}, t.TempDir())
+		s := toldOf(t, c, p, bundle.SamplesOptions{SamplesArch: "aarch64"}, t.TempDir())
 		if (s.Fault != "") != test.fault || s.Streams[0].Skipped {
 			t.Errorf("%s: fault %q, %+v", name, s.Fault, s.Streams)
 		}

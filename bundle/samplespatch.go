@@ -50,8 +50,7 @@ func (c *Content) operators() []SamplesOperator {
 		all = append(all, SamplesOperator{c.Releases[i].Version, s})
 	}
 	if all == nil && c.SamplesComplete {
-		own := slices.DeleteFunc(slices.Clone(c.Streams), func(s ImageStream) bool { return !s.Samples })
-		all = []SamplesOperator{{Samples: Samples{Streams: own}}}
+		all = []SamplesOperator{{Samples: Samples{Streams: c.sampleStreams()}}}
 	}
 	return all
 }

@@ -94,7 +94,7 @@ func samplesOptions(c *cli.Context, o *bundle.SamplesOptions) error {
 
 // printSamples says what the samples operator is told, and what that costs:
 // streams that are not whole have a line each.
-func printSamples(c *cli.Context, report *bundle.Report, files []string) error {
+func printSamples(c *cli.Context, report *bundle.Report, objects *bundle.Objects) error {
 	if report.Options.RemoveSamples {
 		fmt.Fprintln(c.App.Writer, "samples: the patch removes all of them")
 		return nil
@@ -129,7 +129,7 @@ func printSamples(c *cli.Context, report *bundle.Report, files []string) error {
 		fmt.Fprintf(c.App.Writer, ", which costs %s that the registry has", count(cost, "tag"))
 	}
 	fmt.Fprintln(c.App.Writer)
-	sayOfSamples(c, report, s, slices.Contains(files, bundle.SamplesFile))
+	sayOfSamples(c, report, s, slices.Contains(objects.Files(), bundle.SamplesFile))
 	return nil
 }
 
