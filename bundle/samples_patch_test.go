@@ -410,6 +410,17 @@ func TestSamplesWithoutRegistry(t *testing.T) {
 	}
 }
 
+// TestOddReferenceThatIsMissing: what is not carried needs no name.
+func TestOddReferenceThatIsMissing(t *testing.T) {
+	t.Parallel()
+	set := bundle.Samples{Architecture: "x86_64", Streams: []bundle.ImageStream{sampleOf(t, "port", "1", "quay.io:443/a/b:1"), sampleOf(t, "ruby", "3", ruby30)}}
+	dir := t.TempDir()
+	s := toldOf(t, operated(t, "4.17.3", []string{ruby30}, set), to(t, "m.example"), bundle.SamplesOptions{}, dir)
+	if got := patch(t, dir); s.Fault != "" || got.Registry != "m.example" || !slices.Equal(got.Skipped, []string{"port"}) {
+		t.Errorf("the patch %+v, fault %q", got, s.Fault)
+	}
+}
+
 // TestSamplesStayWithoutRegistry: what an earlier import left without second
 // names is found as before, and what is new with it.
 func TestSamplesStayWithoutRegistry(t *testing.T) {
@@ -438,6 +449,31 @@ func TestJenkinsBefore414(t *testing.T) {
 		toldOf(t, operated(t, version, []string{jenkinsImage, ruby30, php80, "quay.io/a/b" + at("x")}, set), to(t, "m.example"), bundle.SamplesOptions{}, dir)
 		if got := patch(t, dir); !slices.Equal(got.Skipped, want[0]) || !slices.Equal(got.Templates, want[1]) {
 			t.Errorf("%s: skipped are %q and %q", version, got.Skipped, got.Templates)
+		}
+	}
+}
+
+// TestPullsOfSamples: a cluster asks for the tags of a release's samples as its
+// patch says, and for none of streams that it skips, or once all are removed.
+func TestPullsOfSamples(t *testing.T) {
+	t.Parallel()
+	c := operated(t, "4.17.3", []string{jenkinsImage, php80, ruby30}, bundle.Samples{Architecture: "x86_64",
+		Streams: []bundle.ImageStream{sampleOf(t, "jenkins", "2", jenkinsImage), sampleOf(t, "php", "8.0", php80), sampleOf(t, "ruby", "3.0", ruby30, "3.1", ruby31)}})
+	for removed, want := range map[bool][]string{
+		false: {"importer " + jenkinsImage + " jenkins:2", "samples m.example/ocp/ubi8/php-80:latest php:8.0"}, true: nil,
+	} {
+		dir := t.TempDir()
+		toldOf(t, c, to(t, "m.example/ocp"), bundle.SamplesOptions{RemoveSamples: removed}, dir)
+		cluster, err := bundle.ReadCluster(dir, nil, "m.example")
+		check(t, err)
+		var got []string
+		for _, p := range cluster.Pulls(c, nil) {
+			if p.Way != bundle.ByNode {
+				got = append(got, p.Way+" "+p.Reference+" "+strings.Join(p.Streams, " "))
+			}
+		}
+		if diff := gocmp.Diff(want, got); diff != "" {
+			t.Errorf("removed %v (-want +got): %s", removed, diff)
 		}
 	}
 }

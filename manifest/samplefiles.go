@@ -131,11 +131,8 @@ const (
 func parseTemplate(data []byte) (Template, error) {
 	var object struct {
 		header
-		Objects    []any `json:"objects"`
-		Parameters []struct {
-			Name  string `json:"name"`
-			Value string `json:"value"`
-		} `json:"parameters"`
+		Objects    []any       `json:"objects"`
+		Parameters []parameter `json:"parameters"`
 	}
 	if err := json.Unmarshal(data, &object.header); err != nil {
 		return Template{}, errors.New("it is not a Kubernetes object")
@@ -149,18 +146,29 @@ func parseTemplate(data []byte) (Template, error) {
 	if !streamName.MatchString(object.Metadata.Name) {
 		return Template{}, fmt.Errorf("%.80q is not a name of a template", object.Metadata.Name)
 	}
-	pairs := make([]string, 0, 2*len(object.Parameters))
-	for _, p := range object.Parameters {
-		if p.Value != "" && len(p.Value) <= maxReference {
-			pairs = append(pairs, "${"+p.Name+"}", p.Value)
-		}
-	}
-	n := needs{values: strings.NewReplacer(pairs...), images: map[string]bool{}, tags: map[StreamTag]bool{}}
+	n := needs{values: values(object.Parameters), images: map[string]bool{}, tags: map[StreamTag]bool{}}
 	n.look(object.Objects)
 	return Template{
 		Name: object.Metadata.Name, Images: slices.Sorted(maps.Keys(n.images)),
 		Tags: slices.SortedFunc(maps.Keys(n.tags), func(a, b StreamTag) int { return strings.Compare(a.String(), b.String()) }),
 	}, nil
+}
+
+type parameter struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// values puts the values of parameters into texts; those that are longer than a
+// reference can be are none.
+func values(parameters []parameter) *strings.Replacer {
+	var pairs []string
+	for _, p := range parameters {
+		if p.Value != "" && len(p.Value) <= maxReference {
+			pairs = append(pairs, "${"+p.Name+"}", p.Value)
+		}
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 // needs collects what the objects of a template need.

@@ -3,6 +3,7 @@ package manifest
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -121,13 +122,22 @@ func TestBadSamples(t *testing.T) {
 	}
 }
 
-// A parameter that is used a hundred thousand times does not take gigabytes.
+// A value that is used a hundred thousand times must not take gigabytes: neither
+// long values nor long strings are looked into.
 func TestTemplateBomb(t *testing.T) {
-	bomb := fmt.Sprintf(`{"kind": "Template", "apiVersion": "v1", "metadata": {"name": "a"}, "objects": [{"containers": [{"image": %q}, {"image": "quay.io/a/b:1"}]}], "parameters": [{"name": "A", "value": %q}, {"name": "B", "value": %q}]}`,
-		strings.Repeat("${A}", 100_000)+strings.Repeat("${B}", 100_000), strings.Repeat("x", 1<<20), strings.Repeat("x", 1000))
+	longer := strings.Repeat("x", maxReference+1)
+	bomb := fmt.Sprintf(`{"kind": "Template", "apiVersion": "v1", "metadata": {"name": "a"}, "objects": [{"containers": [{"image": "quay.io/${C}/b:1"}, {"image": %q}, {"image": %q}]}],
+		"parameters": [{"name": "C", "value": "c"}]}`, "quay.io/a/b"+strings.Repeat("${C}", 300), "quay.io/a/"+strings.Repeat("${C}", maxTemplateText/4))
 	got, err := parseTemplate([]byte(bomb))
 	wantError(t, err, "")
-	if len(got.Images) != 1 {
-		t.Errorf("%d images", len(got.Images))
+	if want := []string{"quay.io/a/b" + strings.Repeat("c", 300), "quay.io/c/b:1"}; !slices.Equal(got.Images, want) {
+		t.Errorf("%d images: %.300q", len(got.Images), got.Images)
+	}
+	n := needs{values: values([]parameter{{"A", longer}, {"B", longer[1:]}, {"C", ""}})}
+	if text := n.text("${A}${B}${C}"); text != "${A}"+longer[1:]+"${C}" {
+		t.Errorf("it has become %q", text)
+	}
+	if text := n.text(strings.Repeat("${B}", maxTemplateText/4+1)); text != "" {
+		t.Errorf("it has become %d bytes", len(text))
 	}
 }
