@@ -30,6 +30,8 @@ func exportCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "image", Usage: "carry the image `REF` (may be repeated)"},
 			&cli.StringSliceFlag{Name: "images-file", Usage: "carry the images in `FILE`, one a line (may be repeated)"},
 			&cli.StringSliceFlag{Name: "imagestreams", Usage: "carry the images of the image streams in `FILE`: JSON or YAML, from oc get is -o json or the ConfigMap imagestreamtag-to-image (may be repeated)"},
+			&cli.StringSliceFlag{Name: "platform", Usage: "of images that are named by tag only, carry those for `OS/ARCH` (may be repeated; default: all); lists named by digest stay whole"},
+			&cli.BoolFlag{Name: "sparse", Usage: "with --platform: narrow lists named by digest too, those of releases included; few registries take them so"},
 			&cli.StringFlag{Name: "from", Usage: "carry exactly what the bundle.json `FILE` lists, instead"},
 			&cli.StringFlag{Name: "volume", Usage: "with --from: make the volumes `N`, N-M or N- of that bundle again, bit for bit"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write into `DIR`; - writes a stream to stdout, for a pipe"},
@@ -39,7 +41,8 @@ func exportCommand() *cli.Command {
 			&cli.StringFlag{Name: "key", Usage: "sign with the key in `NAME.key`"},
 			&cli.BoolFlag{Name: "unsigned", Usage: "do not sign: nobody can tell whose the bundle is"},
 			&cli.StringFlag{Name: "volume-size", Usage: "cut the archive into volumes of at most `SIZE`: bytes, 4GiB, or fat32, cd, dvd, dvd-dl, bd (default on FAT: fat32)"},
-			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the sources do not have, record it, and end with exit code 3"},
+			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the sources do not have, record it, and end with exit code 3; every layer is asked for first"},
+			&cli.BoolFlag{Name: "skip-denied", Usage: "go on without the samples that a source denies (401, 403), record them, and end with exit code 3"},
 			&cli.BoolFlag{Name: "restart", Usage: "throw away the unfinished export that the directory holds"},
 			&cli.BoolFlag{Name: "recheck", Usage: "before going on, read again what an interrupted run has written"},
 			&cli.BoolFlag{Name: "read-back", Usage: "when a medium is complete, read it again from the medium and check every byte"},
@@ -64,6 +67,7 @@ func export(c *cli.Context) (err error) {
 		if err != nil {
 			return err
 		}
+		warnNarrowed(c, &inv.Content)
 		return errors.Join(printPlan(c.App.Writer, inv), skippedOrNot(c, inv.Content.Missing))
 	}
 	write, results := x.media, c.App.Writer
@@ -120,14 +124,22 @@ func exportClient(c *cli.Context, shown *progress) (*oci.Client, error) {
 	return newClient(c, mirrors, shown.tell)
 }
 
+// withoutLeave is what the sources did not have and may not be skipped.
+func withoutLeave(c *cli.Context, missing []bundle.Missing) []bundle.Missing {
+	if c.Bool("skip-missing") {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(missing), func(m bundle.Missing) bool { return c.Bool("skip-denied") && m.Denied() })
+}
+
 // skippedOrNot says what the sources did not have: with leave to skip it the
 // bundle is complete but for that, else it was not made.
 func skippedOrNot(c *cli.Context, missing []bundle.Missing) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	if !c.Bool("skip-missing") {
-		return withHint(bundle.MissingErrors(missing), "nothing was written; --skip-missing goes on without what is listed, and records it")
+	if not := withoutLeave(c, missing); len(not) > 0 {
+		return withHint(bundle.MissingErrors(not), "nothing was written; --skip-missing goes on without what is listed, and records it")
 	}
 	var skipped []error
 	for _, m := range missing {
@@ -150,6 +162,9 @@ func printPlan(w io.Writer, inv *bundle.Inventory) error {
 	}
 	for _, m := range inv.Content.Missing {
 		fmt.Fprintf(t, "missing\t%s\n", printable(m.String()))
+	}
+	for _, s := range inv.Content.Sparse() {
+		fmt.Fprintf(t, "sparse\t%s\n", s)
 	}
 	for _, v := range inv.Storage.Volumes {
 		fmt.Fprintf(t, "volume\t%s  %d bytes\n", v.Name, v.Size)

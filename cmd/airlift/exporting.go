@@ -57,12 +57,13 @@ func (x *exporting) stream() (*bundle.Inventory, error) {
 		return nil, usagef("--output - writes an archive to stdout, and that is a terminal: pipe it somewhere")
 	}
 	inv, err := x.asked.plan(x.c, x.client, x.shown)
-	if err == nil && len(inv.Content.Missing) > 0 && !x.c.Bool("skip-missing") {
+	if err == nil && len(withoutLeave(x.c, inv.Content.Missing)) > 0 {
 		err = skippedOrNot(x.c, inv.Content.Missing)
 	}
 	if err != nil {
 		return nil, err
 	}
+	warnNarrowed(x.c, &inv.Content)
 	signal.Ignore(syscall.SIGPIPE) // a reader that has gone is an error, and said as such
 	o := x.options
 	o.Progress = x.shown.event
@@ -125,8 +126,9 @@ func (x *exporting) onto(dir string, inv *bundle.Inventory) (_ *bundle.Inventory
 		if inv, err = x.asked.plan(x.c, x.client, x.shown); err != nil {
 			return nil, err
 		}
+		warnNarrowed(x.c, &inv.Content)
 	}
-	if len(inv.Content.Missing) > 0 && !x.c.Bool("skip-missing") {
+	if len(withoutLeave(x.c, inv.Content.Missing)) > 0 {
 		return nil, skippedOrNot(x.c, inv.Content.Missing)
 	}
 	return inv, x.write(out, dir, inv)
@@ -256,7 +258,7 @@ func (x *exporting) onward(full *bundle.NextMediumError) string {
 			words = append(words, "--"+name, quote(x.c.String(name)))
 		}
 	}
-	for _, name := range []string{"unsigned", "skip-missing", "read-back", "quiet"} {
+	for _, name := range []string{"unsigned", "skip-missing", "skip-denied", "read-back", "quiet"} {
 		if x.c.Bool(name) {
 			words = append(words, "--"+name)
 		}

@@ -35,6 +35,7 @@ var classes = []struct {
 	{bundle.ErrNoSpace, exitNoSpace},
 	{nil, exitFailed},
 	{bundle.ErrMissing, exitMissing},
+	{bundle.ErrSparse, exitMissing},
 }
 
 // exitCode is the code for an error: of all that it joins, what wins.
