@@ -155,9 +155,6 @@ func (c *Content) releaseParts() map[digest.Digest][]string {
 
 // image imports one image, and records what became of it.
 func (im *Importer) image(ctx context.Context, image placed) {
-	im.mu.Lock()
-	delete(im.refused, image.Reference)
-	im.mu.Unlock()
 	result, err := im.attempt(ctx, image)
 	im.conclude(ctx, image, result, err)
 }
@@ -183,7 +180,7 @@ func (im *Importer) conclude(ctx context.Context, image placed, result ImageResu
 	im.record(result)
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	im.failed[image.Reference] = failed
+	im.failed[image.Reference], im.refused[image.Reference] = failed, errors.Is(err, ErrSparse)
 }
 
 func (im *Importer) record(r ImageResult) {
@@ -259,7 +256,7 @@ func (im *Importer) ahead(ctx context.Context, image placed, waits error) error 
 		return waits
 	}
 	err := im.push.everywhere(ctx, image, false)
-	if err == nil || errors.Is(err, errSkip) || errors.As(err, new(*sparseError)) {
+	if err == nil || errors.Is(err, errSkip) {
 		return waits
 	}
 	return err
@@ -305,7 +302,9 @@ func (im *Importer) verdict() error {
 	if len(im.absent) > 0 {
 		all = append(all, &AbsentError{im.volumeNames(im.absent), im.volumeNames(im.cut)})
 	}
-	if n := len(im.refused); n > 0 {
+	refused := maps.Clone(im.refused)
+	maps.DeleteFunc(refused, func(_ string, is bool) bool { return !is })
+	if n := len(refused); n > 0 {
 		all = append(all, fmt.Errorf("%w: %s skipped for that", ErrSparse, images(n)))
 	}
 	if n := len(im.bundle.Inventory.Content.Missing); n > 0 {

@@ -34,15 +34,12 @@ func (e *sparseError) answer() string {
 // to its child of the wanted platform. Who knows an image by its digest is not
 // served by another.
 func (im *Importer) instead(ctx context.Context, image placed, refused *sparseError) (ImageResult, error) {
-	why := fmt.Sprintf("%v (%s): %s", ErrSparse, refused.answer(), im.sparse[refused.index])
+	why := fmt.Errorf("%w (%s): %s", ErrSparse, refused.answer(), im.sparse[refused.index])
 	child, found := im.childFor(image)
 	if !found {
-		im.mu.Lock()
-		im.refused[image.Reference] = true
-		im.mu.Unlock()
-		return ImageResult{}, fmt.Errorf("%w: %s; %s", errSkip, why, im.noChildFor(image))
+		return ImageResult{}, fmt.Errorf("%w: %w; %s", errSkip, why, im.noChildFor(image))
 	}
-	result := ImageResult{Digest: child, Index: image.Digest, Reason: fmt.Sprintf("%s; its names lead to its %s image, of another digest", why, im.options.Platform)}
+	result := ImageResult{Digest: child, Index: image.Digest, Reason: fmt.Sprintf("%v; its names lead to its %s image, of another digest", why, im.options.Platform)}
 	alone := image
 	alone.Digest = child
 	present, _, err := im.push.present(ctx, alone)

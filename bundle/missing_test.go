@@ -6,10 +6,10 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -354,24 +354,91 @@ func TestBlobElsewhere(t *testing.T) {
 	}
 }
 
-// TestAtMostSoManyRequests: blobs are not asked for all at once.
+// TestFoundElsewhere: a manifest that one repository lost and another has is there,
+// named by digest, as the child of an index, or as the one image of a list.
+func TestFoundElsewhere(t *testing.T) {
+	t.Parallel()
+	var image, list ocispec.Descriptor
+	host, stop, err := ocitest.Embedded()
+	check(t, err)
+	t.Cleanup(stop)
+	b := ocitest.NewBuilder(host)
+	for _, repo := range []string{"team/aaa", "team/bbb"} {
+		image = b.Image(repo, "", ocitest.ImageOpts{Arch: "arm64"})
+		list = b.Index(repo, "v1", false, b.Image(repo, "", ocitest.ImageOpts{}), image)
+	}
+	check(t, b.Err())
+	s := shelf{host: host}
+	far := s.behind(t, map[string]ocitest.Fault{"/team/aaa/manifests/" + string(image.Digest): {Status: 404}})
+	at := func(repo string) string { return "quay.io/team/" + repo + "@" + string(image.Digest) }
+	for _, r := range []bundle.Request{
+		{Images: references(t, at("aaa"), at("bbb"))},
+		{Images: references(t, "quay.io/team/aaa:v1", at("bbb"))},
+		{Images: references(t, "quay.io/team/aaa:v1", at("bbb")), Platforms: platforms(t, "linux/arm64")},
+	} {
+		c := client(t, far.Host)
+		content := plan(t, c, r)
+		if len(content.Missing) > 0 || len(content.Images) != 2 || r.Platforms != nil && content.Images[0].Index != list.Digest {
+			t.Errorf("%+v, missing %v", content.Images, content.Missing)
+		}
+		export(t, c, inventory(t, content, 0))
+	}
+}
+
+// TestDeniedElsewhere: a layer that one sample's repository denies and another's has
+// is carried from there.
+func TestDeniedElsewhere(t *testing.T) {
+	t.Parallel()
+	var layer ocispec.Descriptor
+	near := source(t, func(b *ocitest.Builder) {
+		for _, repo := range []string{"team/aaa", "team/bbb"} {
+			layer = b.RandomLayer(repo, "shared", 3000)
+			b.Image(repo, "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{layer}, Labels: map[string]string{"name": repo}})
+		}
+	})
+	s := shelf{host: near.Host}
+	c := client(t, s.behind(t, map[string]ocitest.Fault{"/team/aaa/blobs/" + string(layer.Digest): {Status: 403}}).Host)
+	content := plan(t, c, bundle.Request{Streams: streams(true, "quay.io/team/aaa:v1", "quay.io/team/bbb:v1"), SkipMissing: true, SkipDenied: true})
+	if len(content.Missing) > 0 {
+		t.Errorf("missing are %v", content.Missing)
+	}
+	export(t, c, inventory(t, content, 0))
+}
+
+// TestAtMostSoManyRequests: blobs are asked for so many at once, and no more. Each
+// request waits for another, so that there are always some.
 func TestAtMostSoManyRequests(t *testing.T) {
 	t.Parallel()
-	s := newShelf(t)
-	running := make(chan struct{}, 2)
-	far := ocitest.Misbehave(t, s.host, func(r *http.Request) *ocitest.Fault {
-		if r.Method != http.MethodHead {
-			return nil
+	const jobs, layers = 2, 59 // and a config
+	host, stop, err := ocitest.Embedded()
+	check(t, err)
+	t.Cleanup(stop)
+	b := ocitest.NewBuilder(host)
+	var opts ocitest.ImageOpts
+	for i := range layers {
+		opts.Layers = append(opts.Layers, b.RandomLayer("team/app", fmt.Sprint(i), 10))
+	}
+	b.Image("team/app", "v1", opts)
+	check(t, b.Err())
+	var running atomic.Int32
+	other := make(chan struct{})
+	far := ocitest.Misbehave(t, host, func(r *http.Request) *ocitest.Fault {
+		if r.Method == http.MethodHead {
+			if n := running.Add(1); n > jobs {
+				t.Errorf("%d requests at once", n)
+			}
+			select {
+			case other <- struct{}{}:
+			case <-other:
+			}
+			running.Add(-1)
 		}
-		select {
-		case running <- struct{}{}:
-		default:
-			t.Error("more than two requests at once")
-		}
-		<-running
 		return nil
 	})
-	plan(t, client(t, far.Host), bundle.Request{Images: references(t, "quay.io/team/app:v1", "quay.io/team/list:v1"), SkipMissing: true, Jobs: 2})
+	plan(t, client(t, far.Host), bundle.Request{Images: references(t, "quay.io/team/app:v1"), SkipMissing: true, Jobs: jobs})
+	if n := far.Count(http.MethodHead, "/blobs/"); n != layers+1 {
+		t.Errorf("%d blobs were asked for", n)
+	}
 }
 
 // TestReleaseIsNeverWithout: a component, a child of one, its config or a layer: a
@@ -419,6 +486,3 @@ func TestReleaseIsNeverWithout(t *testing.T) {
 		}
 	}
 }
-
-// ignoreRead leaves out what planning keeps for the export.
-var ignoreRead = cmpopts.IgnoreUnexported(bundle.Content{})

@@ -61,6 +61,10 @@ func lists(t testing.TB) (host string, digests map[string]digest.Digest) {
 	index("nested", "v1", index("nested", "", plain("nested", "amd64", "arm64")...), image("nested", "s390x", nil))
 	index("arm", "v1", image("arm", "v6", &ocispec.Platform{OS: "linux", Architecture: "arm", Variant: "v6"}), image("arm", "v7", &ocispec.Platform{OS: "linux", Architecture: "arm", Variant: "v7"}), image("arm", "amd64", nil))
 	index("unsaid", "v1", image("unsaid", "x", &ocispec.Platform{}), image("unsaid", "amd64", nil), image("unsaid", "arm64", nil))
+	bare := plain("bare", "amd64", "arm64")
+	about := image("bare", "about", nil) // an attestation that does not even say so of its platform
+	about.Platform, about.Annotations = nil, map[string]string{"vnd.docker.reference.digest": string(bare[1].Digest)}
+	index("bare", "v1", append(bare, about)...)
 	lone := b.Image("team/lone", "v1", ocitest.ImageOpts{Arch: "s390x"})
 	digests["lone"] = lone.Digest
 	check(t, b.Err())
@@ -93,6 +97,7 @@ func TestNarrow(t *testing.T) {
 		{"three", "linux/ppc64le windows/amd64", "", nil},
 		{"attested", "linux/arm64", "attested arm64", nil},
 		{"attested", "linux/amd64 linux/arm64", "attested", nil},
+		{"bare", "linux/amd64", "bare amd64", nil},
 		{"nested", "linux/s390x", "nested", nil}, // what the inner list has is not known
 		{"nested", "linux/amd64", "inner", nil},
 		{"arm", "linux/arm", "arm", []string{"arm amd64"}},

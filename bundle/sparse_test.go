@@ -3,7 +3,6 @@ package bundle_test
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -38,7 +37,7 @@ func newLossy(t testing.TB) *lossy {
 	b := ocitest.NewBuilder(host)
 	s := &lossy{host: host, amd: map[string]digest.Digest{}, list: map[string]digest.Digest{}}
 	image := func(repo, tag, arch string) ocispec.Descriptor {
-		d := b.Image(repo, tag, ocitest.ImageOpts{Arch: arch, Layers: []ocispec.Descriptor{b.RandomLayer(repo, repo+arch, 20_000)}})
+		d := b.Image(repo, tag, ocitest.ImageOpts{Docker: true, Arch: arch, Layers: []ocispec.Descriptor{b.RandomLayer(repo, repo+arch, 20_000)}})
 		if arch == "amd64" {
 			s.amd[repo] = d.Digest
 		}
@@ -60,13 +59,17 @@ func newLossy(t testing.TB) *lossy {
 	inner := b.Index("team/nest", "", false, arm, image("team/nest", "", "amd64"))
 	s.list["team/nest"] = b.Index("team/nest", "v1", false, image("team/nest", "", "s390x"), inner).Digest
 	lose("team/nest", arm)
+	arm = image("team/deep", "", "arm64")
+	inner = b.Index("team/deep", "", false, image("team/deep", "", "amd64"), arm)
+	s.list["team/deep"] = b.Index("team/deep", "v1", false, b.Index("team/deep", "", false, inner)).Digest
+	lose("team/deep", arm)
 	image("team/whole", "v1", "amd64")
 	layer := b.Layer("team/hollow", map[string]string{"a": "b"}, "gzip")
 	b.Image("team/hollow", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{layer}})
 	b.DeleteBlob("team/hollow", layer.Digest)
 	check(t, b.Err())
 	s.pinned, s.incomplete = "quay.io/team/pin@"+string(s.list["team/pin"]), "quay.io/team/hollow:v1"
-	s.refs = []string{s.pinned, s.incomplete, "quay.io/team/list:v1", "quay.io/team/other:v1", "quay.io/team/nest:v1", "quay.io/team/whole:v1", "quay.io/team/none:v1"}
+	s.refs = []string{s.pinned, s.incomplete, "quay.io/team/deep:v1", "quay.io/team/list:v1", "quay.io/team/other:v1", "quay.io/team/nest:v1", "quay.io/team/whole:v1", "quay.io/team/none:v1"}
 	return s
 }
 
@@ -133,7 +136,7 @@ func TestSparseImport(t *testing.T) {
 	s := newLossy(t)
 	c := client(t, s.host)
 	content := plan(t, c, s.request(t))
-	if n := len(content.Sparse()); n != 4 {
+	if n := len(content.Sparse()); n != 5 {
 		t.Fatalf("%d indexes are sparse", n)
 	}
 	m := export(t, c, inventory(t, content, firstVolume(t, content)))
@@ -148,7 +151,7 @@ func TestSparseImport(t *testing.T) {
 					t.Errorf("%s, %s: %v", way, name, err)
 				}
 				want := []string{
-					s.incomplete + " skipped", "quay.io/team/list:v1 " + state, "quay.io/team/nest:v1 " + state, "quay.io/team/none:v1 skipped",
+					"quay.io/team/deep:v1 " + state, s.incomplete + " skipped", "quay.io/team/list:v1 " + state, "quay.io/team/nest:v1 " + state, "quay.io/team/none:v1 skipped",
 					"quay.io/team/other:v1 " + state, s.pinned + " " + state, "quay.io/team/whole:v1 " + state,
 				}
 				if diff := gocmp.Diff(want, outcomes(results)); diff != "" {
@@ -166,7 +169,7 @@ func TestSparseImport(t *testing.T) {
 				wantError(t, err, bundle.ErrMissing)
 				wantError(t, err, bundle.ErrSparse, "2 images skipped")
 				want := []string{
-					s.incomplete + " skipped", "quay.io/team/list:v1 " + state + " as one image", "quay.io/team/nest:v1 " + state + " as one image", "quay.io/team/none:v1 skipped",
+					"quay.io/team/deep:v1 " + state + " as one image", s.incomplete + " skipped", "quay.io/team/list:v1 " + state + " as one image", "quay.io/team/nest:v1 " + state + " as one image", "quay.io/team/none:v1 skipped",
 					"quay.io/team/other:v1 skipped", s.pinned + " skipped", "quay.io/team/whole:v1 " + state,
 				}
 				if diff := gocmp.Diff(want, outcomes(results)); diff != "" {
@@ -208,18 +211,20 @@ func TestSparseFails(t *testing.T) {
 	s := newLossy(t)
 	c := client(t, s.host)
 	m := export(t, c, inventory(t, plan(t, c, s.request(t)), 0))
-	for _, status := range []int{401, 403, 429, 500} {
-		dst := ocitest.Misbehave(t, ocitest.Lists(t, nil), func(r *http.Request) *ocitest.Fault {
-			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/team/list/manifests/v1") {
-				return &ocitest.Fault{Status: status}
+	for _, kind := range []string{ocitest.DockerList, ocitest.DockerManifest} { // the list, or what would take its place
+		refusal := ocitest.SparseRefusals["zot"]
+		dst := ocitest.Misbehave(t, ocitest.Lists(t, &refusal), func(r *http.Request) *ocitest.Fault {
+			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/team/list/manifests/v1") && r.Header.Get("Content-Type") == kind {
+				return &ocitest.Fault{Status: 403}
 			}
 			return nil
 		})
 		results, err := m.open(t).Import(t.Context(), client(t, dst.Host, dst.Host), bundle.ImportOptions{Placement: to(t, dst.Host), SkipMissing: true})
-		if !slices.Contains(outcomes(results), "quay.io/team/list:v1 failed") {
-			t.Errorf("%d: %q", status, outcomes(results))
+		i := slices.IndexFunc(results, func(r bundle.ImageResult) bool { return r.Reference == "quay.io/team/list:v1" })
+		if outcome(results[i]) != "quay.io/team/list:v1 failed" || results[i].Digest != s.list["team/list"] {
+			t.Errorf("%s: %+v", kind, results[i])
 		}
-		wantError(t, err, nil, fmt.Sprint(status), "import quay.io/team/list:v1")
+		wantError(t, err, nil, "403", "import quay.io/team/list:v1")
 	}
 }
 
