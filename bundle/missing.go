@@ -306,9 +306,10 @@ func notAll(lost []Missing) string {
 	return denied + incomplete
 }
 
-// vitalMissing refuses what leaves a release incomplete.
+// vitalMissing refuses what leaves a release incomplete. An image that lacks a blob is
+// missing itself by now.
 func (p *planner) vitalMissing() error {
-	parts := map[string]bool{} // repository and digest of all that releases consist of
+	parts := map[string]bool{} // repository and digest of every node of a release
 	for name := range p.vital {
 		ref, _ := oci.ParseReference(name)
 		p.parts(ref.WithDigest(ref.Digest), parts)
@@ -334,11 +335,7 @@ func (p *planner) parts(ref oci.Reference, parts map[string]bool) {
 		return
 	}
 	parts[ref.String()] = true
-	n := p.nodes[ref.Digest]
-	for _, b := range blobsOf(n) {
-		parts[ref.WithDigest(b.Digest).String()] = true
-	}
-	for _, child := range n.Children {
+	for _, child := range p.nodes[ref.Digest].Children {
 		p.parts(ref.WithDigest(child.Digest), parts)
 	}
 }

@@ -270,3 +270,21 @@ func TestSparseRelease(t *testing.T) {
 		newCrawler(dst).look(t)
 	}
 }
+
+// TestRequestNarrowed: narrowed otherwise, it is another request; in another order, or
+// with leave to skip something, it is the same.
+func TestRequestNarrowed(t *testing.T) {
+	t.Parallel()
+	r := bundle.Request{Images: references(t, "quay.io/team/three:v1"), Platforms: platforms(t, "linux/amd64", "linux/arm64")}
+	same, fewer, none, sparse := r, r, r, r
+	same.Platforms, same.SkipMissing, same.SkipDenied = platforms(t, "linux/arm64", "linux/x86_64"), true, true
+	fewer.Platforms, none.Platforms, sparse.Sparse = r.Platforms[:1], nil, true
+	if same.Digest(0) != r.Digest(0) {
+		t.Error("the same platforms make another request")
+	}
+	for _, other := range []bundle.Request{fewer, none, sparse} {
+		if other.Digest(0) == r.Digest(0) {
+			t.Errorf("%v, sparse %v, make the same request", other.Platforms, other.Sparse)
+		}
+	}
+}

@@ -218,21 +218,15 @@ func (p *pusher) attempt(ctx context.Context, image placed, again bool) error {
 
 // everywhere pushes all that an image needs into each of its repositories.
 func (p *pusher) everywhere(ctx context.Context, image placed, again bool) error {
-	var lacks, refused error
+	var lacks error
 	for _, to := range p.repositories(image) {
 		err := p.fill(ctx, to, image.Digest, again)
-		if errors.As(err, new(*sparseError)) {
-			refused, err = err, nil
-		}
 		if err != nil && !isLack(err) {
 			return err
 		}
 		lacks = worse(lacks, err)
 	}
-	if lacks != nil {
-		return lacks
-	}
-	return refused
+	return lacks
 }
 
 // fill pushes all that a node needs into a repository, and its children. What it
