@@ -30,7 +30,7 @@ format: go
 
 vet: go
 	go vet ./...
-	cd testdata/conformance && CGO_ENABLED=0 go vet ./...
+	cd testdata/conformance && CGO_ENABLED=0 go vet -tags soak ./...
 
 unit: go ## the tests of the packages
 	go test ./...
@@ -39,8 +39,10 @@ unit: go ## the tests of the packages
 conformance: go ## what OpenShift's own code makes of what airlift writes
 	cd testdata/conformance && CGO_ENABLED=0 go test ./...
 
+soak: export AIRLIFT_SOAK = 1
 soak: go parts ## the tests of survival at length, for hours; docs/reliability.md says what came of it
-	AIRLIFT_SOAK=1 go test -count=1 -timeout 12h -v ./bundle ./cmd/airlift
+	cd testdata/conformance && CGO_ENABLED=0 go test -tags soak -count=1 -timeout 1h -v -run TestAPIServer .
+	go test -count=1 -timeout 12h -v ./bundle ./cmd/airlift
 
 clean: ## remove what was built
 	rm -rf bin

@@ -77,7 +77,7 @@ func (c *committer) entry(p piece, next chunks) error {
 
 // enter begins an entry, or goes on with it.
 func (c *committer) enter(p piece) error {
-	if p.from > 0 {
+	if p.blob != nil { // its header is there
 		c.at.offset, c.blob = p.data()+p.from, p.blob
 		return nil
 	}

@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tmpfs is a file system in memory of so many bytes, as a directory.
-func tmpfs(t *testing.T, size int64) string {
+// TmpFS is a file system in memory of so many bytes, as a directory.
+func TmpFS(t *testing.T, size int64) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
@@ -41,7 +41,7 @@ func TestFullAtEverySize(t *testing.T) {
 	s := newSmallExport(t, 0)
 	s.segment, s.checkpoint = 6000, 20_000
 	s.push(t, 130_000, 1000, 200_000, 40_000)
-	dir, full := tmpfs(t, 4<<20), 0
+	dir, full := TmpFS(t, 4<<20), 0
 	n := rounds(20, 200)
 	for i := range n {
 		room := s.inv.Storage.Size * int64(2*i+1) / int64(2*n)
@@ -95,7 +95,7 @@ func TestTooSmallForAll(t *testing.T) {
 	s := newSmallExport(t, 0)
 	s.segment, s.checkpoint = 50_000, 50_000
 	s.push(t, 300_000, 250_000, 700_000, 250_000, 250_000)
-	dir := tmpfs(t, 1<<20)
+	dir := TmpFS(t, 1<<20)
 	volumes := len(s.inv.Storage.Volumes)
 	for size := int64(1 << 20); ; size += 300_000 {
 		enlarge(t, dir, size)
@@ -134,7 +134,7 @@ func TestBegunAndFull(t *testing.T) {
 	s := newSmallExport(t, 0)
 	s.segment, s.checkpoint = 20_000, 20_000
 	s.push(t, 300_000, 250_000, 290_000, 250_000)
-	first, second := tmpfs(t, 3<<20), fastDir(t)
+	first, second := TmpFS(t, 3<<20), fastDir(t)
 	third := VolumeFile + ".003"
 	on := newTape(fault{})
 	err := s.run(t.Context(), first, on, ExportOptions{Progress: func(e Event) {
@@ -178,7 +178,7 @@ func TestFilledMeanwhile(t *testing.T) {
 	s.segment, s.checkpoint = 20_000, 20_000
 	s.push(t, 300_000, 250_000, 290_000, 250_000)
 	for _, more := range []bool{true, false} {
-		first, second := tmpfs(t, 3<<20), fastDir(t)
+		first, second := TmpFS(t, 3<<20), fastDir(t)
 		err := s.run(t.Context(), first, disk{}, ExportOptions{More: more, Progress: func(Event) {
 			if medium.has(medium{first, disk{}}, "ballast") || medium.size(medium{first, disk{}}, []string{VolumeFile + ".003"}) < 100_000 {
 				return

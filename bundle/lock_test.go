@@ -3,10 +3,12 @@ package bundle
 import (
 	"bufio"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 )
@@ -14,18 +16,15 @@ import (
 // lockedDir names the directory for the process that TestLockDiesWithItsProcess starts.
 const lockedDir = "AIRLIFT_TEST_LOCKED_DIR"
 
-// held keeps an output, and with it its lock, from the garbage collector.
-var held *Output
-
 // TestLockDiesWithItsProcess: while another process has a directory, nobody else
 // gets it, and as soon as that is killed, somebody does.
 func TestLockDiesWithItsProcess(t *testing.T) {
 	if dir := os.Getenv(lockedDir); dir != "" {
-		var err error
-		held, err = OpenOutput(dir)
+		out, err := OpenOutput(dir)
 		must(t, err)
 		_, _ = os.Stdout.WriteString("locked\n")
-		select {} // until it is killed
+		_, _ = io.Copy(io.Discard, os.Stdin) // until it is killed
+		runtime.KeepAlive(out)
 	}
 	t.Parallel()
 	n := rounds(5, 500)
@@ -34,6 +33,8 @@ func TestLockDiesWithItsProcess(t *testing.T) {
 		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestLockDiesWithItsProcess$")
 		cmd.Env = append(os.Environ(), lockedDir+"="+dir)
 		out, err := cmd.StdoutPipe()
+		must(t, err)
+		_, err = cmd.StdinPipe() // nothing comes through it
 		must(t, err)
 		must(t, cmd.Start())
 		if line, err := bufio.NewReader(out).ReadString('\n'); line != "locked\n" {

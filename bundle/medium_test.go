@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	gocmp "github.com/google/go-cmp/cmp"
+
 	"airlift/bundle"
 	"airlift/oci/ocitest"
 	"airlift/verify"
@@ -51,6 +53,7 @@ func TestRestart(t *testing.T) {
 	for _, name := range append(own, foreign...) {
 		writeFile(t, m.path(name), []byte("x"))
 	}
+	writeFile(t, m.path(bundle.ReadmeFile), []byte("This is an airlift bun"))
 	o := bundle.ExportOptions{Key: m.key}
 	wantError(t, bundle.Export(t.Context(), c, m.inv, m.dir, o), bundle.ErrUnfinished)
 	if got := fileNames(t, m.dir); len(got) != len(own)+len(foreign) {
@@ -69,6 +72,61 @@ func TestRestart(t *testing.T) {
 	findings, err := m.open(t).Check(t.Context(), bundle.CheckOptions{})
 	if err != nil || len(findings) > 0 {
 		t.Errorf("%v, %v", findings, err)
+	}
+}
+
+// TestRestartForeign: beside what an unfinished export left, too, a file that somebody
+// else wrote under a common name stays, and so does all else then. What a crash made of
+// airlift's own is no such file.
+func TestRestartForeign(t *testing.T) {
+	t.Parallel()
+	m, _ := small(t, "x", 0)
+	sums := strings.Repeat("0123456789abcdef", 4)
+	for _, c := range []struct {
+		file, holds string
+		gone        bool
+	}{
+		{bundle.ReadmeFile, "My holiday photos\n", false},
+		{bundle.ReadmeFile, "T", true},
+		{bundle.ReadmeFile, "", true},
+		{bundle.ReadmeFile, strings.Repeat("\x00", 512) + "To look", true},
+		{bundle.ReadmeFile, "This is a note", false},
+		{bundle.SumsFile, sums + "  photos.zip\n", false},
+		{bundle.SumsFile, sums + "  README.txt\n" + sums, true},
+		{bundle.SumsFile, sums[:20], true},
+	} {
+		for name, others := range map[string][]string{
+			"begun": {bundle.CheckpointFile}, "with bundle.json": {bundle.CheckpointFile, bundle.InventoryFile, bundle.ReadmeFile},
+			"with volumes": {bundle.CheckpointFile, bundle.InventoryFile, bundle.ReadmeFile, bundle.VolumeFile},
+		} {
+			dir := t.TempDir()
+			for _, other := range others {
+				writeFile(t, filepath.Join(dir, other), []byte(contents(t, m.dir)[other]))
+			}
+			writeFile(t, filepath.Join(dir, c.file), []byte(c.holds))
+			before := contents(t, dir)
+			out, err := bundle.OpenOutput(dir)
+			check(t, err)
+			err = out.Restart()
+			check(t, out.Close())
+			if c.gone {
+				before = map[string]string{}
+				check(t, err)
+			} else {
+				wantError(t, err, bundle.ErrUsage, c.file, "in the way")
+			}
+			if diff := gocmp.Diff(before, contents(t, dir)); diff != "" {
+				t.Errorf("%s, %s %q (-want +got): %s", name, c.file, c.holds, diff)
+			}
+		}
+	}
+	// Nor does an export that got no further than its checkpoint.
+	dir := t.TempDir()
+	writeFile(t, filepath.Join(dir, bundle.CheckpointFile), nil)
+	writeFile(t, filepath.Join(dir, bundle.ReadmeFile), []byte("My holiday photos\n"))
+	wantError(t, bundle.Export(t.Context(), client(t, "127.0.0.1:1"), m.inv, dir, bundle.ExportOptions{}), bundle.ErrUsage, "README.txt is in the way")
+	if got := fileNames(t, dir); len(got) != 2 {
+		t.Errorf("the directory has become %s", got)
 	}
 }
 

@@ -136,7 +136,7 @@ func (p *planner) askBlobs(ctx context.Context) error {
 func (p *planner) askBlob(ctx context.Context, b *neededBlob) {
 	said := ""
 	for _, at := range b.places {
-		err := p.client.CanPullBlob(ctx, p.client.Locate(at.Reference), b.Descriptor)
+		err := p.client.CanPullBlob(ctx, at.Reference, b.Descriptor)
 		if err == nil {
 			return
 		}

@@ -2,8 +2,10 @@ package bundle
 
 import (
 	"crypto/ecdsa"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -135,13 +137,46 @@ func (o *Output) Restart() error {
 }
 
 // discard removes the files of an unfinished export: the checkpoint, which says
-// that they are that, once none of the others can come back.
+// that they are that, once none of the others can come back. If one of them has a
+// common name and is not what airlift writes, all stay.
 func (o *Output) discard(names []string) error {
+	for _, name := range names {
+		if own, common := heads[name]; common && !o.medium.begins(name, own.at, own.text) {
+			return fmt.Errorf("%w: %s is in the way: airlift did not write it", ErrUsage, o.medium.path(name))
+		}
+	}
 	rest := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == CheckpointFile })
 	if err := o.medium.remove(rest...); err != nil {
 		return err
 	}
 	return o.medium.remove(CheckpointFile)
+}
+
+// heads are what airlift's files begin with whose names others use, too; those of
+// the sums behind the first of them.
+var heads = map[string]struct {
+	at   int
+	text string
+}{
+	ReadmeFile: {0, readmeHead},
+	SumsFile:   {2 * sha256.Size, "  " + ReadmeFile + "\n"},
+}
+
+// begins says whether a file has a text at an offset: as far as it goes, for it may be
+// torn, and but for zeros, where nothing became durable.
+func (m medium) begins(name string, at int, text string) bool {
+	f, err := os.Open(m.path(name))
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	defer f.Close()
+	got, err := io.ReadAll(io.LimitReader(f, int64(at+len(text))))
+	for i, c := range got[min(at, len(got)):] {
+		if c != 0 && c != text[i] {
+			return false
+		}
+	}
+	return err == nil
 }
 
 // unfinished says whether files are those of an export that was not finished:

@@ -147,6 +147,36 @@ func (p Placement) pushed(d destination) oci.Reference {
 // named is a destination as the cluster names it.
 func (p Placement) named(d destination) string { return p.at(p.Cluster, d.path) + ":" + d.tag }
 
+// address is where a repository that the cluster names can be asked, if it is in
+// the registry.
+func (p Placement) address(name string) (at oci.Reference, there bool) {
+	host, path, _ := strings.Cut(name, "/")
+	if host != p.Cluster.Host {
+		return oci.Reference{}, false
+	}
+	if p.To.Path != p.Cluster.Path {
+		if p.Cluster.Path != "" {
+			if path, there = below(path, p.Cluster.Path); !there {
+				return oci.Reference{}, false // nobody knows what it is called here
+			}
+		}
+		path = join(p.To.Path, path)
+	}
+	return oci.Reference{Registry: p.To.Host, Repository: path}, path != ""
+}
+
+// Known is how the cluster names a repository that was pushed to: it is the name
+// that a pull secret has for it.
+func (p Placement) Known(name string) string {
+	if path, under := below(name, p.To.String()); under {
+		return join(p.Cluster.String(), path)
+	}
+	if path, under := below(name, p.To.Host); under {
+		return join(p.Cluster.Host, path)
+	}
+	return name
+}
+
 // placed is an image with everywhere it goes.
 type placed struct {
 	Image

@@ -53,7 +53,7 @@ func (p part) volumes() []int {
 type piece struct {
 	Entry
 	from int64     // bytes of the contents that are written already
-	blob hash.Hash // of these bytes; nil if there are none
+	blob hash.Hash // of these bytes; nil if the header is not written either
 }
 
 // pieces are what a part holds behind a position, in archive order. A file that

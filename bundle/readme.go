@@ -15,6 +15,9 @@ var readmeTemplate = template.Must(template.New("readme.tmpl").Funcs(template.Fu
 	return humanize.IBytes(uint64(n))
 }}).ParseFS(readmeFiles, "readme.tmpl"))
 
+// readmeHead is how every README.txt of airlift begins.
+const readmeHead = "This is an airlift bundle: "
+
 // readme is README.txt: what this is, and how to check it with stock tools, for
 // whoever finds the medium in a drawer. It follows from the inventory and names
 // no key.

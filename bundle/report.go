@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
+
+	"airlift/manifest"
 )
 
 // ReportFormat is what report.json says of its own form.
@@ -32,6 +34,9 @@ type Report struct {
 	// Streams are all that the samples operator owns, from the last bundle that
 	// knew them all; empty if none did.
 	Streams []ImageStream `json:"streams,omitempty"`
+
+	joined string              // the directory whose report is a part of this one
+	gone   map[string][]string // sources, and the places at which Prune found nothing of them any more
 }
 
 // Held is an image that the registry holds.
@@ -52,7 +57,21 @@ type ObjectOptions struct {
 	Maps           []Mapping `json:"maps,omitempty"`
 	Name           string    `json:"name"`                         // of the mirror sets
 	Policy         string    `json:"mirrorSourcePolicy,omitempty"` // "" = the field is absent
+
+	Scope string `json:"scope,omitempty"` // of the sources; "" = manifest.RepositoryScope
+	ICSP  string `json:"icsp,omitempty"`  // ICSPOnly or ICSPAlso; "" = neither
+
+	Config ClusterConfig `json:"clusterConfig,omitzero"`
+
+	// Others are the mirror sets that the cluster has; nil if nobody said.
+	Others []manifest.MirrorSet `json:"-"`
 }
+
+// Ways to write an ImageContentSourcePolicy, for clusters before 4.13.
+const (
+	ICSPOnly = "only" // instead of the other mirror sets, which those do not know
+	ICSPAlso = "also" // beside them
+)
 
 // NewObjectOptions takes the choices of a placement. With name "" the mirror
 // sets are named after the registry.
@@ -150,6 +169,7 @@ func (r *Report) Extend(earlier *Report) error {
 	if r.Streams == nil {
 		r.Streams = earlier.Streams
 	}
+	r.Options.Config = r.Options.Config.Over(earlier.Options.Config)
 	return nil
 }
 

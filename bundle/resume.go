@@ -126,14 +126,6 @@ func (x *export) found(ctx context.Context, files *volumeFiles) (*state, int64, 
 	if err != nil {
 		return nil, 0, err
 	}
-	if s != nil && s.from != files.part.from {
-		return nil, 0, fmt.Errorf("%w: %s holds another part of this bundle, from volume %d on", ErrUsage, files.dir, s.from+1)
-	}
-	if s == nil {
-		if err := files.gap(); err != nil {
-			return nil, 0, err
-		}
-	}
 	if s != nil && !x.options.Recheck && files.holds(s) {
 		return s, size, nil
 	}
@@ -168,6 +160,15 @@ func (f *volumeFiles) foreign() error {
 		if f.has(f.name(v)) {
 			return fmt.Errorf("%w: %s holds %s, another part of this bundle", ErrUsage, f.dir, f.name(v))
 		}
+	}
+	s, _, err := f.checkpoint.read(f.path(CheckpointFile))
+	switch {
+	case err != nil:
+		return err
+	case s == nil:
+		return f.gap()
+	case s.from != f.part.from:
+		return fmt.Errorf("%w: %s holds another part of this bundle, from volume %d on", ErrUsage, f.dir, s.from+1)
 	}
 	return nil
 }

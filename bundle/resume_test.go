@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -137,22 +139,35 @@ func TestResumeRefused(t *testing.T) {
 	s := newSmallExport(t, 5120)
 	half := s.interrupted(t, ExportOptions{})
 	signature := signatureFile(InventoryFile, keyID(s.key))
+	later := ExportOptions{After: &NextMediumError{Volume: 4}}
+	written, sealed := s.before(t, later, "create", SumsFile), s.before(t, later, "remove", CheckpointFile)
 	for name, c := range map[string]struct {
+		holds  map[string]string // instead of half
 		change map[string]string
 		key    bool // another one
+		o      ExportOptions
 	}{
-		"bundle.json damaged":    {change: map[string]string{InventoryFile: strings.Replace(half[InventoryFile], "a", "b", 1)}},
-		"bundle.json cut":        {change: map[string]string{InventoryFile: half[InventoryFile][:100]}},
-		"bundle.json empty":      {change: map[string]string{InventoryFile: ""}},
-		"its signature damaged":  {change: map[string]string{signature: "x"}},
-		"its signature empty":    {change: map[string]string{signature: ""}},
-		"another key":            {key: true},
-		"complete, another key":  {change: s.whole, key: true},
-		"bundle.json of another": {change: map[string]string{InventoryFile: strings.Replace(half[InventoryFile], "airlift test", "airlift tost", 1)}},
+		"volumes before":                 {o: ExportOptions{Volumes: VolumeRange{3, 0}}},
+		"a later part":                   {holds: written},
+		"a later part, and its sums":     {holds: sealed},
+		"a later part, checkpoint lost":  {holds: without(written, CheckpointFile)},
+		"a later part, checkpoint empty": {holds: written, change: map[string]string{CheckpointFile: ""}},
+		"a later part, complete":         {holds: s.part(t, later)},
+		"a part before, complete":        {holds: s.part(t, ExportOptions{Volumes: VolumeRange{1, 3}}), o: later},
+		"bundle.json damaged":            {change: map[string]string{InventoryFile: strings.Replace(half[InventoryFile], "a", "b", 1)}},
+		"bundle.json cut":                {change: map[string]string{InventoryFile: half[InventoryFile][:100]}},
+		"bundle.json empty":              {change: map[string]string{InventoryFile: ""}},
+		"its signature damaged":          {change: map[string]string{signature: "x"}},
+		"its signature empty":            {change: map[string]string{signature: ""}},
+		"another key":                    {key: true},
+		"complete, another key":          {change: s.whole, key: true},
+		"bundle.json of another":         {change: map[string]string{InventoryFile: strings.Replace(half[InventoryFile], "airlift test", "airlift tost", 1)}},
 	} {
-		files := maps.Clone(half)
+		files, o := maps.Clone(half), c.o
+		if c.holds != nil {
+			files = maps.Clone(c.holds)
+		}
 		maps.Copy(files, c.change)
-		o := ExportOptions{}
 		if c.key {
 			o.Key = testKey(t)
 		}
@@ -163,6 +178,149 @@ func TestResumeRefused(t *testing.T) {
 		}
 		if err := sameFiles(dir, files); err != nil {
 			t.Errorf("%s: it was changed: %v", name, err)
+		}
+	}
+}
+
+// before is what a run leaves that was killed before an operation.
+func (s *smallExport) before(t *testing.T, o ExportOptions, kind, name string) map[string]string {
+	t.Helper()
+	count := newTape(fault{})
+	must(t, s.run(t.Context(), fastDir(t), count, o))
+	at := slices.IndexFunc(count.ops, func(o operation) bool { return o.kind == kind && o.name == name })
+	dir := fastDir(t)
+	if err := s.run(t.Context(), dir, newTape(fault{at: at + 1, err: errKilled, onall: true}), o); !errors.Is(err, errKilled) {
+		t.Fatal(err)
+	}
+	files, err := contentsOf(dir)
+	must(t, err)
+	return files
+}
+
+// TestCompleteAndGone: a complete medium that has lost a volume, or a piece of one, is
+// damaged, and is not written to by an export; nothing says that it is complete.
+func TestCompleteAndGone(t *testing.T) {
+	t.Parallel()
+	s := newSmallExport(t, 5120)
+	second := ExportOptions{Volumes: VolumeRange{3, 4}}
+	for name, c := range map[string]struct {
+		whole map[string]string
+		o     ExportOptions
+	}{"all volumes": {s.whole, ExportOptions{}}, "some": {s.part(t, second), second}} {
+		for _, v := range s.inv.Storage.Volumes {
+			whole, there := c.whole[v.Name]
+			for how, now := range map[string]string{"gone": "-", "empty": "", "short": whole[:len(whole)/2], "long": whole + "x"} {
+				files := maps.Clone(c.whole)
+				if files[v.Name] = now; !there || now == "-" {
+					delete(files, v.Name)
+				}
+				dir := fastDir(t)
+				must(t, fill(dir, files))
+				err := s.run(t.Context(), dir, disk{}, c.o)
+				if there != errors.Is(err, ErrDamaged) || there && !strings.Contains(err.Error(), v.Name) || errors.As(err, new(*NextMediumError)) {
+					t.Errorf("%s, %s %s: %v", name, v.Name, how, err)
+				}
+				if err := sameFiles(dir, files); err != nil {
+					t.Errorf("%s, %s %s: it was changed: %v", name, v.Name, how, err)
+				}
+			}
+		}
+	}
+}
+
+// TestRepairAll: whatever is wrong with volumes and sums at once, the medium becomes
+// what it was, bit for bit, or, for who has another key, stays as it is.
+func TestRepairAll(t *testing.T) {
+	t.Parallel()
+	signature := func(s *smallExport) string { return signatureFile(SumsFile, keyID(s.key)) }
+	change := map[string]func(string) (string, bool){
+		"flipped": func(s string) (string, bool) { return s[:40] + string(s[40]^1) + s[41:], true },
+		"cut":     func(s string) (string, bool) { return s[:len(s)/2], true },
+		"longer":  func(s string) (string, bool) { return s + "x", true },
+		"empty":   func(string) (string, bool) { return "", true },
+		"gone":    func(string) (string, bool) { return "", false },
+		"another": func(s string) (string, bool) { return strings.Repeat("z", len(s)), true },
+	}
+	for _, volumeSize := range []int64{0, 5120} {
+		s := newSmallExport(t, volumeSize)
+		last := s.inv.Storage.Volumes[len(s.inv.Storage.Volumes)-1].Name
+		for how, volume := range change {
+			for what, sums := range change {
+				for _, name := range []string{SumsFile, signature(s)} {
+					files := maps.Clone(s.whole)
+					spoil(files, last, volume)
+					spoil(files, name, sums)
+					if volumeSize > 0 && how == "gone" {
+						continue // it could as well lie on another medium
+					}
+					dir := fastDir(t)
+					must(t, fill(dir, files))
+					if _, err := s.mended(t, dir, ExportOptions{Key: testKey(t)}); !errors.Is(err, ErrUntrusted) {
+						t.Errorf("with another key: %v", err)
+					}
+					must(t, sameFiles(dir, files))
+					found, err := s.mended(t, dir, ExportOptions{Key: s.key})
+					if err != nil || len(found) < 2 {
+						t.Errorf("%s %s, %s %s: %v, %v", last, how, name, what, found, err)
+					}
+					if err := sameFiles(dir, s.whole); err != nil {
+						t.Errorf("%s %s, %s %s: %v", last, how, name, what, err)
+					}
+				}
+			}
+		}
+	}
+}
+
+func spoil(files map[string]string, name string, change func(string) (string, bool)) {
+	var there bool
+	if files[name], there = change(files[name]); !there {
+		delete(files, name)
+	}
+}
+
+// mended is what a repair finds and mends.
+func (s *smallExport) mended(t *testing.T, dir string, o ExportOptions) ([]Finding, error) {
+	t.Helper()
+	out, err := OpenOutput(dir)
+	must(t, err)
+	defer func() { must(t, out.Close()) }()
+	return out.Repair(t.Context(), s.client, o)
+}
+
+// TestInterruptedAtEach: an export that is interrupted while it waits for the first bytes
+// of a blob has written its header, and says so; the next run does not write it again.
+func TestInterruptedAtEach(t *testing.T) {
+	t.Parallel()
+	for _, volumeSize := range []int64{0, 5120} {
+		s := newSmallExport(t, volumeSize)
+		l, err := newLayout(&s.inv.Content, volumeSize)
+		must(t, err)
+		for _, e := range l.Entries {
+			if e.inline != nil {
+				continue
+			}
+			proxy := ocitest.Misbehave(t, s.host, func(r *http.Request) *ocitest.Fault {
+				if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, string(e.Digest)) {
+					return &ocitest.Fault{Delay: time.Hour}
+				}
+				return nil
+			})
+			ctx, interrupt := context.WithCancel(t.Context())
+			dir := fastDir(t)
+			err := s.runWith(ctx, smallClient(t, s.host, proxy.Host), dir, disk{}, ExportOptions{Progress: func(p Event) {
+				if p.Phase == "fetch" && p.Done == e.data() {
+					interrupt()
+				}
+			}})
+			interrupt()
+			if !errors.Is(err, context.Canceled) {
+				t.Fatalf("%s: %v", e.Name, err)
+			}
+			must(t, s.run(t.Context(), dir, disk{}, ExportOptions{}))
+			if err := sameFiles(dir, s.whole); err != nil {
+				t.Errorf("interrupted at %s: %v", e.Name, err)
+			}
 		}
 	}
 }

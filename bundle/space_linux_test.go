@@ -19,20 +19,6 @@ import (
 	"airlift/oci/ocitest"
 )
 
-// fits is a file system in memory of size bytes, as a directory.
-func fits(t *testing.T, size int64) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("mount a small file system: %v", err)
-		}
-		t.Skipf("mount a small file system: %v", err)
-	}
-	t.Cleanup(func() { check(t, unix.Unmount(dir, 0)) })
-	return dir
-}
-
 // someMegabytes is a registry with an image of four layers of 1 MB.
 func someMegabytes(t *testing.T) *ocitest.Registry {
 	return source(t, func(b *ocitest.Builder) {
@@ -50,14 +36,14 @@ func TestTooSmallMedium(t *testing.T) {
 	near := someMegabytes(t)
 	c := client(t, near.Host)
 	inv := inventory(t, plan(t, c, bundle.Request{Images: references(t, "quay.io/team/big:v1")}), 0)
-	dir := filepath.Join(fits(t, 4<<20), "bundle")
+	dir := filepath.Join(bundle.TmpFS(t, 4<<20), "bundle")
 	err := bundle.Export(t.Context(), c, inv, dir, bundle.ExportOptions{Key: newKey(t)})
 	wantError(t, err, bundle.ErrNoSpace, dir, fmt.Sprint(4<<20))
 	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("something was written: %v", err)
 	}
 	// What an unfinished export left counts as free, for it will be.
-	dir = fits(t, 6<<20)
+	dir = bundle.TmpFS(t, 6<<20)
 	writeFile(t, filepath.Join(dir, bundle.CheckpointFile), nil)
 	writeFile(t, filepath.Join(dir, bundle.VolumeFile), make([]byte, 3<<20))
 	clear(t, dir)
@@ -71,7 +57,7 @@ func TestFillingMedium(t *testing.T) {
 	near := someMegabytes(t)
 	c := client(t, near.Host)
 	inv := inventory(t, plan(t, c, bundle.Request{Images: references(t, "quay.io/team/big:v1")}), 0)
-	dir, whole := fits(t, 6<<20), export(t, c, inv)
+	dir, whole := bundle.TmpFS(t, 6<<20), export(t, c, inv)
 	filled := false
 	err := bundle.Export(t.Context(), c, inv, dir, bundle.ExportOptions{Progress: func(e bundle.Event) {
 		if e.Phase == "fetch" && e.Done > 1<<20 && !filled {

@@ -86,6 +86,32 @@ func (t nodeTable) sparseBelow(d digest.Digest, all map[digest.Digest]Sparse) (f
 	return found, is
 }
 
+// Standing is the content as a registry holds it, by the digests that references lead
+// to there: an image of a sparse list may stand for the list under its tag (see
+// Bundle.Import). Digests of anything else mean nothing.
+func (c *Content) Standing(held map[string]digest.Digest) *Content {
+	standing, nodes := *c, c.nodeByDigest()
+	standing.Images = slices.Clone(c.Images)
+	for i, image := range c.Images {
+		ref, err := oci.ParseReference(image.Reference)
+		if d := held[image.Reference]; err == nil && ref.Digest == "" && nodes.standsFor(d, image.Digest) {
+			standing.Images[i].Digest = d
+		}
+	}
+	return &standing
+}
+
+// standsFor says whether an image is carried below a list that is sparse, itself or
+// in one below it.
+func (t nodeTable) standsFor(image, list digest.Digest) bool {
+	sparse, below := false, false
+	t.walk(list, func(n Node) {
+		sparse = sparse || len(n.Absent) > 0
+		below = below || n.Digest == image && n.Digest != list && len(n.Children) == 0
+	})
+	return sparse && below
+}
+
 // Platform is the one whose image takes the tag of a list that a registry refuses:
 // what the lists were narrowed to, else that of a release, else linux/amd64.
 func (c *Content) Platform() oci.Platform {

@@ -1,7 +1,8 @@
 // Package manifest reads the documents that say which images belong together
 // (a release payload's image-references, imagestreams) and writes the objects
 // that make a cluster look for those images in a mirror (mirror sets, the
-// samples operator's patch, a piece of install-config).
+// samples operator's patch, a piece of install-config). It knows what nodes make
+// of such objects: where they look for an image, and what drains them.
 //
 // The package is pure: bytes in, structs out, and structs in, YAML out. It
 // opens no file and no connection.

@@ -96,3 +96,45 @@ func FuzzParseMirrorSet(f *testing.F) {
 		}
 	})
 }
+
+// FuzzMirrorSetsOfClusters: whatever a cluster's mirror sets are, they are refused,
+// or nodes have a file and a place to look for any image.
+func FuzzMirrorSetsOfClusters(f *testing.F) {
+	f.Add([]byte(idmsText+"---\n"+icspText), "a.b/c/d")
+	f.Add([]byte("kind: ImageTagMirrorSetList\nitems: [{metadata: {name: a}, spec: {imageTagMirrors: [{source: '*.b', mirrors: [m.b, '*.b', n.b]}, {source: '*.b', mirrors: [n.b, m.b]}]}}]"), "a.b/c")
+	f.Fuzz(func(t *testing.T, data []byte, name string) {
+		sets, err := ParseMirrorSets(data)
+		if err != nil {
+			return
+		}
+		conf, err := NewRegistriesConf(sets, RegistrySources{Insecure: []string{"*.b"}, Blocked: []string{"a.b/c"}})
+		if err != nil {
+			return
+		}
+		if again := conf.Drains(conf); len(again) > 0 {
+			t.Fatalf("nothing changes, and nodes are drained: %q", again)
+		}
+		for _, byDigest := range []bool{false, true} {
+			sources, err := conf.Sources(name, byDigest)
+			if err == nil && sources[len(sources)-1].Name != name {
+				t.Fatalf("%q is looked for at %v", name, sources)
+			}
+		}
+		for _, s := range sets {
+			wide, _ := Widen(oneOfEach(s.Mirrors), nil, RegistryScope)
+			if len(wide) > len(s.Mirrors) {
+				t.Fatalf("%v became %v", s.Mirrors, wide)
+			}
+		}
+	})
+}
+
+// oneOfEach leaves out the entries of sources that were there before.
+func oneOfEach(mirrors []Mirror) []Mirror {
+	found := bySource(mirrors)
+	var all []Mirror
+	for _, source := range sortedKeys(found) {
+		all = append(all, found[source])
+	}
+	return all
+}

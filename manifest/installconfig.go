@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -22,6 +23,26 @@ type installSource struct {
 // know that field yet refuse it. A wildcard source is an error, because
 // installers accept none.
 func InstallConfigFragment(mirrors []Mirror, comment string) ([]byte, error) {
+	return installFragment("imageDigestSources", mirrors, comment)
+}
+
+// OldInstallConfigFragment is [InstallConfigFragment] for installers before 4.13,
+// which call the field imageContentSources and know no policy; later ones take it
+// too. An entry with NeverContactSource is an error.
+func OldInstallConfigFragment(mirrors []Mirror, comment string) ([]byte, error) {
+	for _, m := range mirrors {
+		if m.Policy == NeverContactSource {
+			return nil, fmt.Errorf("source %.200q: %s cannot be said in imageContentSources", m.Source, m.Policy)
+		}
+	}
+	mirrors = slices.Clone(mirrors)
+	for i := range mirrors {
+		mirrors[i].Policy = ""
+	}
+	return installFragment("imageContentSources", mirrors, comment)
+}
+
+func installFragment(field string, mirrors []Mirror, comment string) ([]byte, error) {
 	if err := CheckMirrors(mirrors); err != nil {
 		return nil, err
 	}
@@ -32,7 +53,7 @@ func InstallConfigFragment(mirrors []Mirror, comment string) ([]byte, error) {
 		}
 		sources = append(sources, installSource{Mirrors: m.Mirrors, Source: m.Source, Policy: m.Policy})
 	}
-	text, err := yaml.Marshal(map[string][]installSource{"imageDigestSources": sources})
+	text, err := yaml.Marshal(map[string][]installSource{field: sources})
 	if err != nil {
 		return nil, fmt.Errorf("encode YAML: %w", err)
 	}

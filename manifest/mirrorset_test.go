@@ -132,13 +132,12 @@ func TestBadMirrorSet(t *testing.T) {
 		set  MirrorSet
 		want string
 	}{
-		"kind":       {MirrorSet{Kind: "ImageContentSourcePolicy", Name: "a", Mirrors: good}, "it is an ImageContentSourcePolicy, not"},
+		"kind":       {MirrorSet{Kind: "ImageContentPolicy", Name: "a", Mirrors: good}, "it is an ImageContentPolicy, not"},
 		"no name":    {MirrorSet{Kind: TagMirrorSet, Mirrors: good}, "is not a name of an object"},
 		"upper name": {MirrorSet{Kind: TagMirrorSet, Name: "A", Mirrors: good}, "is not a name of an object"},
 		"port name":  {MirrorSet{Kind: TagMirrorSet, Name: "airlift-host:5000", Mirrors: good}, "is not a name of an object"},
 		"dots":       {MirrorSet{Kind: TagMirrorSet, Name: "a..b", Mirrors: good}, "is not a name of an object"},
 		"long name":  {MirrorSet{Kind: TagMirrorSet, Name: strings.Repeat("a", 254), Mirrors: good}, "is not a name of an object"},
-		"no entries": {MirrorSet{Kind: TagMirrorSet, Name: "a"}, "has no entries"},
 		"entries":    {MirrorSet{Kind: TagMirrorSet, Name: "a", Mirrors: []Mirror{{Source: "a.b/c"}}}, "it has no mirrors"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -148,6 +147,21 @@ func TestBadMirrorSet(t *testing.T) {
 				t.Errorf("wrote %q", text)
 			}
 		})
+	}
+}
+
+// TestEmptyMirrorSet: an object whose last source has left.
+func TestEmptyMirrorSet(t *testing.T) {
+	set := MirrorSet{Kind: TagMirrorSet, Name: "a"}
+	text, err := set.YAML()
+	wantError(t, err, "")
+	if want := "apiVersion: config.openshift.io/v1\nkind: ImageTagMirrorSet\nmetadata:\n  name: a\nspec:\n  imageTagMirrors: []\n"; string(text) != want {
+		t.Errorf("got\n%s\nwant\n%s", text, want)
+	}
+	again, err := ParseMirrorSet(text)
+	wantError(t, err, "")
+	if len(again.Mirrors) > 0 || again.Name != "a" {
+		t.Errorf("read again: %+v", again)
 	}
 }
 
@@ -162,7 +176,7 @@ func TestParseMirrorSet(t *testing.T) {
 		"not YAML":      {"{", "decode YAML"},
 		"not an object": {"[]", "it is not a Kubernetes object"},
 		"two":           {head + spec + "---\n" + head + spec, "it holds 2 objects, not one"},
-		"other kind":    {"kind: Deployment", "it is a Deployment, not an ImageDigestMirrorSet or an ImageTagMirrorSet"},
+		"other kind":    {"kind: Deployment", "it is a Deployment, not an ImageDigestMirrorSet, an ImageTagMirrorSet or an ImageContentSourcePolicy"},
 		"List":          {"kind: List\nitems: []", "it is a List, not"},
 		"other version": {strings.Replace(head, "/v1", "/v2", 1) + spec, `of "config.openshift.io/v2"`},
 		"no spec":       {head, "it has no spec"},

@@ -16,12 +16,16 @@ import (
 type Options struct {
 	Authfile string         // a pull secret or auth.json, used alone; "" = REGISTRY_AUTH_FILE, or podman's order of places
 	CAFiles  []string       // further CA certificates, PEM, beside the system's
+	CAs      []byte         // and these, PEM
 	Insecure []string       // HOST[:PORT] that may be spoken to over plain HTTP, or with a certificate nobody has verified
 	Mirrors  []SourceMirror // fetch through these; the longest source wins
 	Jobs     int            // idle connections to keep for each host; 0 = 8
 	Backoff  time.Duration  // the first wait between two tries; 0 = 500 ms
 	Tries    int            // tries of one request; 0 = 5
-	Notice   func(string)   // told, from any goroutine, what takes long: a host that gives nothing, a try that is made again; nil = nobody
+	// KnownAs is the name under which credentials for a repository (HOST/PATH) are
+	// kept, where it is another than the one it is asked by; nil = it never is.
+	KnownAs func(name string) string
+	Notice  func(string) // told, from any goroutine, what takes long: a host that gives nothing, a try that is made again; nil = nobody
 }
 
 // Limits of time, all about the network alone.
@@ -37,6 +41,7 @@ type Client struct {
 	insecure map[string]bool
 	base     http.RoundTripper // below all login and retrying
 	context  *types.SystemContext
+	knownAs  func(string) string
 	backoff  time.Duration
 	tries    int
 	stall    time.Duration
@@ -57,7 +62,7 @@ func NewClient(o Options) (*Client, error) {
 	c := &Client{
 		mirrors: o.Mirrors, insecure: map[string]bool{},
 		backoff: orElse(o.Backoff, 500*time.Millisecond), tries: orElse(o.Tries, 5),
-		stall: stallLimit, idle: idleLimit, commit: commitLimit,
+		knownAs: o.KnownAs, stall: stallLimit, idle: idleLimit, commit: commitLimit,
 		sessions: map[sessionKey]*session{}, noReferrers: map[string]bool{},
 		notices: notices{tell: o.Notice, limit: noticeLimit, told: map[string]time.Time{}},
 	}
@@ -68,7 +73,7 @@ func NewClient(o Options) (*Client, error) {
 		}
 		c.insecure[normal] = true
 	}
-	roots, err := certificates(o.CAFiles)
+	roots, err := certificates(o.CAFiles, o.CAs)
 	if err != nil {
 		return nil, err
 	}
@@ -86,11 +91,14 @@ func orElse[N int | time.Duration](n, otherwise N) N {
 	return n
 }
 
-// certificates are the system's and those of the files.
-func certificates(files []string) (*x509.CertPool, error) {
+// certificates are the system's, those of the files, and further ones.
+func certificates(files []string, further []byte) (*x509.CertPool, error) {
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		return nil, fmt.Errorf("read the system's CA certificates: %w", err)
+	}
+	if len(further) > 0 && !roots.AppendCertsFromPEM(further) {
+		return nil, fmt.Errorf("read CA certificates: what was given holds no certificate in PEM")
 	}
 	for _, file := range files {
 		data, err := os.ReadFile(file)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"go.podman.io/image/v5/pkg/docker/config"
@@ -58,10 +59,24 @@ func withoutContents(err error) error {
 	return errors.New("unexpected value")
 }
 
+// Account is the user and the password that the client would log in with for
+// the repository of r; both are empty if there are none.
+func (c *Client) Account(r Reference) (user, password string, err error) {
+	found, err := config.GetCredentials(c.context, strings.TrimSuffix(r.Name(), "/"))
+	if err != nil {
+		return "", "", fmt.Errorf("find credentials for %s: %w", r.Registry, err)
+	}
+	return found.Username, found.Password, nil
+}
+
 // authenticator finds the credentials for a repository: the entry of the
 // longest name that it is under (repository, namespace, registry).
 func (c *Client) authenticator(r Reference) (authn.Authenticator, error) {
-	found, err := config.GetCredentials(c.context, r.Name())
+	name := r.Name()
+	if c.knownAs != nil {
+		name = c.knownAs(name)
+	}
+	found, err := config.GetCredentials(c.context, name)
 	if err != nil {
 		return nil, fmt.Errorf("find credentials for %s: %w", r.Name(), err)
 	}

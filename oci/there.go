@@ -13,7 +13,7 @@ import (
 // if it cannot, also if the registry says that it has another size. The bytes
 // are not read: see [Client.Blob].
 func (c *Client) CanPullBlob(ctx context.Context, r Reference, d ocispec.Descriptor) error {
-	resp, err := c.do(ctx, ask(http.MethodHead, r, pull, "/blobs/"+string(d.Digest), http.StatusOK))
+	resp, err := c.do(ctx, ask(http.MethodHead, c.Locate(r), pull, "/blobs/"+string(d.Digest), http.StatusOK))
 	if isStatus(err, http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusNotImplemented) {
 		return c.tryBlob(ctx, r, d) // some storage services take no HEAD where they take a GET
 	}

@@ -14,6 +14,7 @@ need skopeo skopeo
 need openssl openssl
 need tar tar
 need sha256sum coreutils
+[ -z "${AIRLIFT_SOAK-}" ] || need etcd etcd-server
 want() { # PROGRAM PACKAGE: without it the tests that use it are skipped
     command -v "$1" >/dev/null 2>&1 || optional="$optional $2"
 }

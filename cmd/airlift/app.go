@@ -18,6 +18,8 @@ func commands() []*cli.Command {
 		inspectCommand(),
 		importCommand(),
 		manifestsCommand(),
+		checkCommand(),
+		convertCommand(),
 		versionCommand(),
 		helpCommand(),
 	}

@@ -16,8 +16,8 @@ const completionWord = "--generate-bash-completion"
 //
 // A word that begins with "-" is a flag, but for "-" itself and whatever
 // follows "--". A flag that takes a value takes it from "--flag=value" or from
-// the next word, which may not look like a flag. Every flag leaves by its
-// first name. Unknown flags, missing values and a second value for a flag that
+// the next word, which may not look like a flag; one whose value may be left out,
+// from "--flag=value" alone. Every flag leaves by its first name. Unknown flags, missing values and a second value for a flag that
 // holds one are usage errors.
 func arrange(argv []string, app *cli.App) ([]string, error) {
 	if len(argv) == 0 || argv[len(argv)-1] == completionWord {
@@ -93,6 +93,8 @@ func (l *line) readFlag(word string, next []string) ([]string, error) {
 	case inline:
 	case !takesValue(flag):
 		value = "true"
+	case isOptional(flag):
+		value = flag.(*optionalFlag).alone
 	case len(next) == 0:
 		return nil, usagef("--%s lacks its value", name)
 	case looksLikeFlag(next[0]):
@@ -110,6 +112,11 @@ func looksLikeFlag(word string) bool { return strings.HasPrefix(word, "-") && wo
 func takesValue(flag cli.Flag) bool {
 	f, ok := flag.(cli.DocGenerationFlag)
 	return ok && f.TakesValue()
+}
+
+func isOptional(flag cli.Flag) bool {
+	_, optional := flag.(*optionalFlag)
+	return optional
 }
 
 func repeats(flag cli.Flag) bool {

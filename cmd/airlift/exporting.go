@@ -7,10 +7,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 
-	"github.com/dustin/go-humanize"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/term"
 
@@ -27,7 +25,16 @@ type exporting struct {
 	shown   *progress
 	asker   *asker
 	next    []string // directories to go on in
+	used    []used   // media that are full, in their order
 	done    []string // media that are complete
+}
+
+// used is a medium that was written to.
+type used struct {
+	dir   string
+	after *bundle.NextMediumError // that it was to go on from; nil for the first one
+	mount string                  // where its file system was mounted
+	open  bool                    // it is not complete: its last volume goes to the next one
 }
 
 func newExporting(c *cli.Context) (*exporting, error) {
@@ -75,25 +82,42 @@ func (x *exporting) stream() (*bundle.Inventory, error) {
 
 // media writes one medium after the other.
 func (x *exporting) media() (*bundle.Inventory, error) {
-	inv, err := x.onto(x.c.String("output"), nil)
+	dir := x.c.String("output")
+	inv, err := x.onto(dir, nil)
 	for {
 		var full *bundle.NextMediumError
 		if !errors.As(err, &full) {
 			return inv, err
 		}
-		named, written := len(x.next) > 0, x.options
-		dir, stop := x.nextMedium(full)
-		if stop != nil {
+		x.used = append(x.used, used{dir, x.options.After, mountPoint(dir), full.Begun})
+		written, stop := x.options, error(nil)
+		if dir, err, stop = x.ontoNext(full, inv); stop != nil {
 			return inv, stop
 		}
-		_, failed := x.onto(dir, inv)
-		if !named && isOfMedium(failed) {
-			printError(x.c.App.ErrWriter, failed)
-			continue
+		if full.Begun && (err == nil || errors.As(err, new(*bundle.NextMediumError))) {
+			if bad := x.seal(full.Dir, inv, written); bad != nil {
+				return inv, withHint(bad, "with "+quote(full.Dir)+" there go on with: "+x.again(dir))
+			}
+			x.used[len(x.used)-1].open = false
 		}
-		if err = failed; full.Begun && (err == nil || errors.As(err, new(*bundle.NextMediumError))) {
-			err = errors.Join(x.seal(full.Dir, inv, written), err)
+	}
+}
+
+// ontoNext writes onto the medium after one that is full. A medium that is not taken
+// is said, and another one asked for. With stop there is none.
+func (x *exporting) ontoNext(full *bundle.NextMediumError, inv *bundle.Inventory) (dir string, err, stop error) {
+	for {
+		named := len(x.next) > 0
+		if dir, stop = x.nextMedium(full); stop != nil {
+			return dir, nil, stop
 		}
+		if _, err = x.onto(dir, inv); !isOfMedium(err) {
+			return dir, err, nil
+		}
+		if named {
+			return dir, withHint(err, x.ways(full)), nil
+		}
+		printError(x.c.App.ErrWriter, outputHint(err, dir))
 	}
 }
 
@@ -146,7 +170,10 @@ func (x *exporting) held(out *bundle.Output, dir string, inv *bundle.Inventory) 
 		is = inv.Same
 	}
 	held, err := out.Held(x.options.Key, is)
-	return held, outputHint(err, dir)
+	if inv == nil {
+		err = outputHint(err, dir)
+	}
+	return held, err
 }
 
 // write does the work.
@@ -155,28 +182,37 @@ func (x *exporting) write(out *bundle.Output, dir string, inv *bundle.Inventory)
 	o.Progress, o.More = x.shown.event, len(x.next) > 0 || canAsk()
 	err := out.Export(x.c.Context, x.client, inv, o)
 	var full *bundle.NextMediumError
-	complete := err == nil || errors.As(err, &full) && !full.Begun
-	if complete && x.c.Bool("read-back") {
-		err = errors.Join(readBackHint(out.ReadBack(x.c.Context, o.Key, x.shown.event), dir), err)
+	if err == nil || errors.As(err, &full) && !full.Begun {
+		if bad := x.complete(out, dir); bad != nil {
+			err = bad // whatever is still to be written
+		}
+	} else if errors.Is(err, bundle.ErrDamaged) || errors.Is(err, bundle.ErrUntrusted) { // it was complete
+		err = withHint(err, x.mending(dir))
 	}
 	x.shown.close()
 	switch {
-	case complete:
-		x.done = append(x.done, dir)
 	case errors.Is(err, context.Canceled):
-		return withHint(err, "go on with: "+x.again())
+		return withHint(err, "go on with: "+x.again(dir))
 	case errors.Is(err, bundle.ErrNoSpace) && !errors.As(err, &full) && isBegun(dir):
-		return withHint(err, "make room in "+quote(dir)+" and run the same command again: it goes on where it was")
+		return withHint(err, "make room in "+quote(dir)+" and go on with: "+x.again(dir))
 	}
 	return err
 }
 
-// again is the line that goes on with the medium that is being written.
-func (x *exporting) again() string {
-	if x.options.After != nil { // the command line names the first one
-		return x.onward(x.options.After)
+// complete counts a medium that is complete, once it was read back if that is
+// wanted.
+func (x *exporting) complete(out *bundle.Output, dir string) error {
+	if x.c.Bool("read-back") {
+		err := out.ReadBack(x.c.Context, x.options.Key, x.shown.event)
+		if errors.Is(err, bundle.ErrDamaged) {
+			return withHint(err, "the medium does not keep what is written to it: take another one; or, if that was once, "+x.mending(dir))
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return rerun()
+	x.done = append(x.done, dir)
+	return nil
 }
 
 // isBegun says whether a directory holds some of a bundle.
@@ -187,17 +223,22 @@ func isBegun(dir string) bool {
 
 // seal completes a medium whose last volume went to the next one, with the options
 // that it was written with.
-func (x *exporting) seal(dir string, inv *bundle.Inventory, o bundle.ExportOptions) error {
+func (x *exporting) seal(dir string, inv *bundle.Inventory, o bundle.ExportOptions) (err error) {
+	if !isBegun(dir) {
+		return fmt.Errorf("%s is gone before it was complete: it has to be there again", dir)
+	}
 	out, err := bundle.OpenOutput(dir)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, out.Close()) }()
 	o.Seal, o.Reuse = true, nil // what it was copied from is the medium itself
 	err = out.Export(x.c.Context, x.client, inv, o)
-	if errors.As(err, new(*bundle.NextMediumError)) {
-		err = nil
+	if errors.As(err, new(*bundle.NextMediumError)) { // nil: there was nothing whole on it
+		err = x.complete(out, dir)
 	}
-	return errors.Join(err, out.Close())
+	x.shown.close()
+	return err
 }
 
 // nextMedium gives the directory to go on in, or the error to stop with.
@@ -208,17 +249,13 @@ func (x *exporting) nextMedium(full *bundle.NextMediumError) (string, error) {
 	if isBegun(full.Dir) && dir != full.Dir {
 		x.options.Reuse = append(x.options.Reuse, full.Dir) // it is still there: what it has is not fetched
 	}
-	switch {
-	case err != nil:
-		return "", withHint(err, "go on with: "+x.onward(full))
-	case dir != "":
+	if dir != "" {
 		return dir, nil
-	case len(x.done) > 1: // the command line names the first one only
-		return "", withHint(full, fmt.Sprintf("%s are still to be written; with a copy of %s go on with: %s",
-			humanize.Bytes(uint64(full.Bytes)), quote(filepath.Join(full.Dir, bundle.InventoryFile)), x.onward(full)))
 	}
-	return "", withHint(full, fmt.Sprintf("%s are still to be written; with %s still there go on with: %s; or keep a copy of %s, take the medium out, and go on with: %s",
-		humanize.Bytes(uint64(full.Bytes)), quote(full.Dir), rerun("--continue-on", "NEXT"), quote(filepath.Join(full.Dir, bundle.InventoryFile)), x.onward(full)))
+	if err == nil {
+		err = full
+	}
+	return "", withHint(err, x.ways(full))
 }
 
 // nextDir takes the next directory that was named, or asks for one.
@@ -238,45 +275,15 @@ func (x *exporting) nextDir(full *bundle.NextMediumError) (string, error) {
 			what = dir + " is not a directory that is there"
 			continue
 		}
+		if at := x.unplugged(dir); at != "" {
+			what = "nothing is mounted on " + at + " any more: what is written to " + dir + " would not go to a medium"
+			continue
+		}
 		if !full.Begun || dir != full.Dir {
 			return dir, nil
 		}
 		what = full.Dir + " has to stay until the volume that was begun there is copied: another directory is needed"
 	}
-}
-
-// onward is the line that writes the volumes from one on without the media
-// before.
-func (x *exporting) onward(full *bundle.NextMediumError) string {
-	volumes := fmt.Sprintf("%d-", full.Volume)
-	if x.options.Volumes.Last > 0 {
-		volumes += fmt.Sprint(full.Last)
-	}
-	words := []string{"airlift", "export", "--from", bundle.InventoryFile, "--volume", volumes, "--output", "NEXT"}
-	for _, name := range []string{"key", "authfile", "checkpoint"} {
-		if x.c.IsSet(name) {
-			words = append(words, "--"+name, quote(x.c.String(name)))
-		}
-	}
-	for _, name := range []string{"unsigned", "skip-missing", "skip-denied", "read-back", "quiet"} {
-		if x.c.Bool(name) {
-			words = append(words, "--"+name)
-		}
-	}
-	for _, name := range []string{"source-mirror", "ca-file", "insecure-registry", "reuse"} {
-		for _, value := range x.c.StringSlice(name) {
-			words = append(words, "--"+name, quote(value))
-		}
-	}
-	return strings.Join(words, " ")
-}
-
-// readBackHint says what to make of a medium that gives other bytes than it got.
-func readBackHint(err error, dir string) error {
-	if errors.Is(err, bundle.ErrDamaged) {
-		return withHint(err, "the medium does not keep what is written to it: take another one; or, if that was once, airlift export --repair "+quote(dir))
-	}
-	return err
 }
 
 // outputHint says what to do where the output directory is not free.

@@ -36,6 +36,7 @@ var classes = []struct {
 	{nil, exitFailed},
 	{bundle.ErrMissing, exitMissing},
 	{bundle.ErrSparse, exitMissing},
+	{bundle.ErrUnpullable, exitMissing},
 }
 
 // exitCode is the code for an error: of all that it joins, what wins.

@@ -14,10 +14,14 @@ import (
 // Flags that several commands share, and what they mean.
 
 func clientFlags() []cli.Flag {
+	return append(credentialFlags(),
+		&cli.StringSliceFlag{Name: "insecure-registry", Usage: "speak to `HOST[:PORT]` over plain HTTP or with any certificate (may be repeated)"})
+}
+
+func credentialFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "authfile", Aliases: []string{"a", "registry-config"}, Usage: "credentials from `FILE`: a pull secret, or what podman login writes (default: where podman looks)"},
 		&cli.StringSliceFlag{Name: "ca-file", Usage: "trust the certificate authorities in `FILE` too (PEM; may be repeated)"},
-		&cli.StringSliceFlag{Name: "insecure-registry", Usage: "speak to `HOST[:PORT]` over plain HTTP or with any certificate (may be repeated)"},
 	}
 }
 
@@ -91,11 +95,11 @@ func placementFlags() []cli.Flag {
 }
 
 func objectFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "manifests", Value: "airlift-manifests", Usage: "write the objects for the cluster under `DIR`"},
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the mirror sets (default: airlift-HOST)"},
 		&cli.StringFlag{Name: "mirror-source-policy", Usage: "`POLICY` of the mirror sets: NeverContactSource or AllowContactingSource (default: the field is absent)"},
-	}
+	}, mirrorSetFlags()...)
 }
 
 func placement(c *cli.Context) (bundle.Placement, error) {
@@ -118,14 +122,20 @@ func placement(c *cli.Context) (bundle.Placement, error) {
 		}
 		p.Mirrors = append(p.Mirrors, mirror)
 	}
+	p.Maps, err = parseMaps(c, p.To)
+	return p, ofFlag("map", err)
+}
+
+func parseMaps(c *cli.Context, to bundle.Location) ([]bundle.Mapping, error) {
+	var maps []bundle.Mapping
 	for _, s := range c.StringSlice("map") {
-		mapping, err := bundle.ParseMapping(s, p.To)
+		mapping, err := bundle.ParseMapping(s, to)
 		if err != nil {
-			return p, ofFlag("map", err)
+			return nil, err
 		}
-		p.Maps = append(p.Maps, mapping)
+		maps = append(maps, mapping)
 	}
-	return p, nil
+	return maps, nil
 }
 
 // clusterHint helps where the name of the registry is no use to a cluster.
@@ -157,7 +167,13 @@ func objectOptions(c *cli.Context, p bundle.Placement) (bundle.ObjectOptions, er
 	if !slices.Contains([]string{"", "NeverContactSource", "AllowContactingSource"}, policy) {
 		return bundle.ObjectOptions{}, usagef("--mirror-source-policy %s: must be NeverContactSource or AllowContactingSource", policy)
 	}
-	return bundle.NewObjectOptions(p, c.String("name"), policy), nil
+	o := bundle.NewObjectOptions(p, c.String("name"), policy)
+	if err := mirrorSetOptions(c, &o); err != nil {
+		return o, err
+	}
+	var err error
+	o.Config, err = clusterConfig(c, p)
+	return o, err
 }
 
 func formatFlag() cli.Flag {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
 
 	"airlift/bundle"
@@ -28,10 +29,12 @@ func importCommand() *cli.Command {
 			"Nothing is connected to before a trusted key's signature fits. An image is tagged when all\n" +
 			"of it is there. Running it again is safe, and brings what is not there yet. Under --manifests\n" +
 			"lie then, for this and earlier imports together: apply/ (mirror sets), patches/ (samples\n" +
-			"operator), install/ (install-config fragment), report.json.",
-		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), []cli.Flag{
+			"operator), install/ (install-config fragment), nodes/ (registries.conf, to be read), report.json.",
+		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), clusterFlags(), []cli.Flag{
+			reuseFlag(),
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the bundle records as missing at its sources, and end with exit code 3"},
 			&cli.StringFlag{Name: "platform", Usage: "where the registry refuses a list that lacks images, let its tag name the image for `OS/ARCH` (default: what the bundle was narrowed to, or its release's, or linux/amd64)"},
+			&cli.BoolFlag{Name: "no-check", Usage: "do not ask the registry afterwards for what a cluster would pull, as airlift check does"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, and connect to nothing"},
 		}, clientFlags(), []cli.Flag{quietFlag()}),
 		Action: importBundle,
@@ -74,10 +77,38 @@ func importBundle(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	secret, err := nodeSecret(c, p, client)
+	if err != nil {
+		return err
+	}
 	o.Progress = shown.event
 	results, err := from.run(c, client, o, shown)
 	shown.close()
-	return errors.Join(finishImport(c, b, objects, results, err), importHint(err))
+	finished := finishImport(c, client, b, objects, secret, results, err)
+	return errors.Join(finished, importHint(err), checkImport(c, b, p, results, errors.Join(finished, err)))
+}
+
+// checkImport asks for what a cluster would pull, after an import that brought
+// all that it could bring.
+func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, results []bundle.ImageResult, err error) error {
+	if code := exitCode(err); results == nil || c.Bool("no-check") || code != exitComplete && code != exitMissing {
+		return nil
+	}
+	held := map[string]digest.Digest{}
+	for _, r := range results {
+		if r.State == bundle.StateImported || r.State == bundle.StatePresent {
+			held[r.Reference] = r.Digest
+		}
+	}
+	if len(held) == 0 {
+		return nil
+	}
+	k := pullCheck{bundle: b, placement: p, caFiles: c.StringSlice("ca-file"), digests: held, held: func(reference string) bool { return held[reference] != "" }}
+	found, err := k.run(c)
+	if err != nil {
+		return fmt.Errorf("check what a cluster can pull: %w", err)
+	}
+	return errors.Join(found.brief(c.App.Writer), found.verdict())
 }
 
 // source is where an import takes a bundle from: media, or a stream.
@@ -168,7 +199,7 @@ func stillToCome(err error) string {
 
 // finishImport writes the report and, after an import that may be used as it
 // is, the objects.
-func finishImport(c *cli.Context, b *bundle.Bundle, o bundle.ObjectOptions, results []bundle.ImageResult, err error) error {
+func finishImport(c *cli.Context, client *oci.Client, b *bundle.Bundle, o bundle.ObjectOptions, secret []byte, results []bundle.ImageResult, err error) error {
 	if results == nil {
 		return nil // nothing was begun
 	}
@@ -177,11 +208,16 @@ func finishImport(c *cli.Context, b *bundle.Bundle, o bundle.ObjectOptions, resu
 	if code := exitCode(err); code != exitComplete && code != exitMissing && code != exitAbsent {
 		return errors.Join(printResults(c.App.Writer, results), report.Write(dir))
 	}
-	files, err := report.WriteObjects(dir)
-	if err != nil {
-		return errors.Join(printResults(c.App.Writer, results), manifestsHint(err))
+	pruned := prune(c, report, client)
+	objects, err := report.Objects(dir)
+	if err == nil {
+		err = objects.Write()
 	}
-	return errors.Join(printResults(c.App.Writer, results), printObjects(c.App.Writer, dir, files))
+	if err != nil {
+		return errors.Join(printResults(c.App.Writer, results), pruned, manifestsHint(err))
+	}
+	warnReplaced(report.Options.Config)
+	return errors.Join(printResults(c.App.Writer, results), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret), pruned)
 }
 
 // warnIdle: a map that is mistyped leaves images where they are not looked for.
@@ -236,7 +272,7 @@ func manifestsHint(err error) error {
 	if errors.Is(err, bundle.ErrOccupied) {
 		return withHint(err, "--manifests DIR names another directory: one for each registry")
 	}
-	return importHint(err)
+	return importHint(configHint(err))
 }
 
 // printResults sums up what became of the images. Those that are skipped have a
@@ -277,15 +313,21 @@ func resultLine(r bundle.ImageResult) string {
 }
 
 // printObjects says what to do with the files, in order.
-func printObjects(w io.Writer, dir string, files []string) error {
-	steps := []struct{ file, line string }{
-		{bundle.IDMSFile, "oc apply -f " + quote(filepath.Join(dir, "apply")) + "/"},
-		{bundle.SamplesFile, "oc patch configs.samples.operator.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.SamplesFile))},
+func printObjects(w io.Writer, dir string, o *bundle.Objects) error {
+	files := o.Files()
+	steps := []struct {
+		file, line string
+		drains     []string
+	}{
+		{"apply/", "oc apply -f " + quote(filepath.Join(dir, "apply")) + "/", o.Drains},
+		{bundle.ImageConfigFile, "oc patch image.config.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.ImageConfigFile)), o.ConfigDrains},
+		{bundle.SamplesFile, "oc patch configs.samples.operator.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.SamplesFile)), nil},
 	}
 	fmt.Fprintf(w, "written under %s: %s\n", dir, strings.Join(files, ", "))
+	printChanges(w, o)
 	for _, step := range steps {
-		if slices.Contains(files, step.file) {
-			fmt.Fprintf(w, "  %s\n", step.line)
+		if slices.ContainsFunc(files, func(file string) bool { return strings.HasPrefix(file, step.file) }) {
+			fmt.Fprintf(w, "  %s  %s\n", step.line, drains(step.drains))
 		}
 	}
 	if slices.Contains(files, bundle.InstallFile) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"path/filepath"
 	"slices"
 
@@ -14,10 +15,12 @@ func manifestsCommand() *cli.Command {
 		Name:      "manifests",
 		Usage:     "write what makes a cluster use the registry, without importing",
 		ArgsUsage: "DIR…|bundle.json",
-		Description: "With --report, the same files as the import that wrote the report. Without, what a complete\n" +
-			"import would give, which the files say of themselves; that works before the bundle travels.",
-		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), []cli.Flag{
-			&cli.StringFlag{Name: "report", Usage: "write what the import with the report.json `FILE` wrote"},
+		Description: "With the report of an import of this bundle (--report, or the one under --manifests), the same\n" +
+			"files as that import. Without, what a complete import would give, which the files say of\n" +
+			"themselves; that works before the bundle travels.",
+		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), clusterFlags(), credentialFlags(), []cli.Flag{
+			reportFlag(),
+			&cli.StringSliceFlag{Name: "insecure-registry", Usage: "have nodes, and --prune-sources, speak to `HOST[:PORT]` over plain HTTP or with any certificate, if it is the registry"},
 		}),
 		Action: manifests,
 	}
@@ -32,12 +35,27 @@ func manifests(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	p, err := report.Options.Placement()
+	if err != nil {
+		return err
+	}
+	secret, err := nodeSecret(c, p, nil)
+	if err != nil {
+		return err
+	}
+	if err := prune(c, report, nil); err != nil {
+		return err
+	}
 	dir := c.String("manifests")
-	files, err := report.WriteObjects(dir)
+	objects, err := report.Objects(dir)
+	if err == nil {
+		err = objects.Write()
+	}
 	if err != nil {
 		return manifestsHint(err)
 	}
-	return printObjects(c.App.Writer, dir, files)
+	warnReplaced(report.Options.Config)
+	return errors.Join(printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret))
 }
 
 // bundleDirs takes a bundle.json for the directory that it lies in: the
@@ -52,40 +70,25 @@ func bundleDirs(c *cli.Context) []string {
 	return dirs
 }
 
-// reportFor is the report of an import, or what it would be.
+// reportFor is the report of an import, or what it would be: a report of this
+// bundle that an import wrote is told again, one of another bundle is where the
+// placement comes from.
 func reportFor(c *cli.Context, b *bundle.Bundle) (*bundle.Report, error) {
-	if file := c.String("report"); file != "" {
-		return recordedReport(c, b, file)
-	}
-	p, err := placement(c)
+	r, err := findRecord(c)
 	if err != nil {
 		return nil, err
 	}
-	o, err := objectOptions(c, p)
-	if err != nil {
+	p, o, err := placed(c, r)
+	switch {
+	case err != nil:
 		return nil, err
+	case r != nil && r.Content == b.Inventory.ContentID():
+		r.Options = o
+		return r.Report, nil
+	case r != nil && c.IsSet("report"):
+		return nil, usagef("%s is the report of another bundle, with content %s", r.file, r.Content)
 	}
 	warnIdle(p, b)
 	report, err := b.Assume(p, o)
 	return report, importHint(err)
-}
-
-// recordedReport reads a report of this bundle. It holds the options already:
-// others are refused rather than ignored.
-func recordedReport(c *cli.Context, b *bundle.Bundle, file string) (*bundle.Report, error) {
-	for _, flags := range [][]cli.Flag{placementFlags(), {&cli.StringFlag{Name: "name"}, &cli.StringFlag{Name: "mirror-source-policy"}}} {
-		for _, flag := range flags {
-			if name := flag.Names()[0]; c.IsSet(name) {
-				return nil, usagef("--report and --%s exclude each other: the report says where things are", name)
-			}
-		}
-	}
-	report, err := bundle.ReadReport(file)
-	if err != nil {
-		return nil, err
-	}
-	if report.Content != b.Inventory.ContentID() {
-		return nil, usagef("%s is the report of another bundle, with content %s", file, report.Content)
-	}
-	return report, nil
 }

@@ -24,10 +24,13 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/script/*.txtar, each in an empty directory, with
 // airlift and exits among the programs and these commands:
 //
-//	registry NAME [tls|nosan|memory|sparse] [USER:PASSWORD]
+//	registry NAME [tls|nosan|memory|sparse] [USER:PASSWORD]…
 //		starts a registry, which with sparse takes lists whose images are not
 //		all there, and sets $NAME to its host, ${NAME}_CA to the file
-//		of its CA and ${NAME}_AUTH to an auth file for it.
+//		of its CA and ${NAME}_AUTH to an auth file for it, of the first user.
+//	tokens NAME REGISTRY USER:PASSWORD:ACTIONS…
+//		serves a registry at $NAME to who has a token for it; ACTIONS are pull,
+//		push or pull,push.
 //	release NAME REGISTRY [VERSION] [multi] [signed]
 //		pushes a release, whose references say quay.io, to the registry with
 //		that host; sets $NAME to its reference by tag, ${NAME}_AT to the one
@@ -65,6 +68,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"registry": inWorld((*world).registry),
+			"tokens":   inWorld((*world).tokens),
 			"release":  inWorld((*world).release),
 			"samples":  inWorld((*world).samples),
 			"image":    inWorld((*world).image),

@@ -61,6 +61,8 @@ func (w *world) registry(ts *testscript.TestScript, args []string) {
 	for _, arg := range args {
 		user, password, isUser := strings.Cut(arg, ":")
 		switch {
+		case isUser && opts.User != "":
+			opts.Others = map[string]string{user: password}
 		case isUser:
 			opts.User, opts.Password = user, password
 		case arg == "memory":
@@ -79,6 +81,17 @@ func (w *world) registry(ts *testscript.TestScript, args []string) {
 	ts.Setenv(name[0], started.Host)
 	ts.Setenv(name[0]+"_CA", started.CAFile)
 	ts.Setenv(name[0]+"_AUTH", started.Authfile)
+}
+
+// tokens starts a registry with tokens before one without.
+func (w *world) tokens(ts *testscript.TestScript, args []string) {
+	first, rest := words(ts, args, 2)
+	users := map[string]ocitest.TokenUser{}
+	for _, arg := range rest {
+		parts, _ := words(ts, strings.Split(arg, ":"), 3)
+		users[parts[0]] = ocitest.TokenUser{Password: parts[1], Actions: strings.Split(parts[2], ",")}
+	}
+	ts.Setenv(first[0], ocitest.StartTokens(w.t, first[1], users))
 }
 
 // memory starts a registry that takes images without their layers.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"go/build"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -47,7 +48,8 @@ type RegistryOptions struct {
 	KeyFile  string // and this key of it
 	User     string // demand this user, by htpasswd
 	Password string
-	Sparse   bool // run distribution 3, set to take indexes whose children are not all there
+	Others   map[string]string // passwords of further users, who may do the same
+	Sparse   bool              // run distribution 3, set to take indexes whose children are not all there
 }
 
 // StartRegistry runs Debian's docker-registry 2.8 on a free loopback port over
@@ -73,7 +75,7 @@ func StartRegistryWith(t testing.TB, opts RegistryOptions) *Registry {
 		r.CAFile, config.cert, config.key = serverCertificate(t, opts)
 	}
 	if opts.User != "" {
-		config.htpasswd = writeHtpasswd(t, dir, opts.User, opts.Password)
+		config.htpasswd = writeHtpasswd(t, dir, opts)
 	}
 	r.client = r.newClient(t)
 	for range startTries {
@@ -141,16 +143,22 @@ func serverCertificate(t testing.TB, opts RegistryOptions) (ca, cert, key string
 	return c.CAFile, c.CertFile, c.KeyFile
 }
 
-// writeHtpasswd writes the one line of a password file; the registry reads
+// writeHtpasswd writes a password file, a line for each user; the registry reads
 // bcrypt only.
-func writeHtpasswd(t testing.TB, dir, user, password string) string {
+func writeHtpasswd(t testing.TB, dir string, opts RegistryOptions) string {
 	t.Helper()
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
-	if err != nil {
-		t.Fatal(err)
+	users := map[string]string{opts.User: opts.Password}
+	maps.Copy(users, opts.Others)
+	var lines []byte
+	for user, password := range users {
+		hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = fmt.Appendf(lines, "%s:%s\n", user, hash)
 	}
 	name := filepath.Join(dir, "htpasswd")
-	if err := os.WriteFile(name, fmt.Appendf(nil, "%s:%s\n", user, hash), 0o600); err != nil {
+	if err := os.WriteFile(name, lines, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return name

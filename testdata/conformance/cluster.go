@@ -11,6 +11,7 @@ import (
 	"github.com/containers/image/v5/pkg/sysregistriesv2"
 	"github.com/containers/image/v5/types"
 	configv1 "github.com/openshift/api/config/v1"
+	operatorv1alpha1 "github.com/openshift/api/operator/v1alpha1"
 	"github.com/openshift/runtime-utils/pkg/registries"
 	"sigs.k8s.io/yaml"
 )
@@ -37,20 +38,34 @@ type Place struct {
 //
 // The operator's own checks of mirror sets are not run.
 func NewCluster(dir string, insecure []string, mirrorSets ...[]byte) (*Cluster, error) {
-	digests, tags, err := decodeMirrorSets(mirrorSets)
+	conf, err := registriesConf(insecure, nil, mirrorSets)
 	if err != nil {
 		return nil, err
-	}
-	conf := sysregistriesv2.V2RegistriesConf{
-		UnqualifiedSearchRegistries: []string{"registry.access.redhat.com", "docker.io"},
-	}
-	if err := registries.EditRegistriesConfig(&conf, insecure, nil, nil, digests, tags); err != nil {
-		return nil, fmt.Errorf("edit registries.conf: %w", err)
 	}
 	var text bytes.Buffer
 	if err := toml.NewEncoder(&text).Encode(conf); err != nil {
 		return nil, fmt.Errorf("encode registries.conf: %w", err)
 	}
+	return newCluster(dir, text.Bytes())
+}
+
+// registriesConf is what the operator makes of mirror sets in YAML.
+func registriesConf(insecure, blocked []string, mirrorSets [][]byte) (sysregistriesv2.V2RegistriesConf, error) {
+	conf := sysregistriesv2.V2RegistriesConf{
+		UnqualifiedSearchRegistries: []string{"registry.access.redhat.com", "docker.io"},
+	}
+	sets, err := decodeMirrorSets(mirrorSets)
+	if err != nil {
+		return conf, err
+	}
+	if err := registries.EditRegistriesConfig(&conf, insecure, blocked, sets.policies, sets.digests, sets.tags); err != nil {
+		return conf, fmt.Errorf("edit registries.conf: %w", err)
+	}
+	return conf, nil
+}
+
+// newCluster is a cluster whose nodes have this registries.conf.
+func newCluster(dir string, text []byte) (*Cluster, error) {
 	// The library keeps what it has read by the path.
 	own, err := os.MkdirTemp(dir, "cluster-")
 	if err != nil {
@@ -58,36 +73,46 @@ func NewCluster(dir string, insecure []string, mirrorSets ...[]byte) (*Cluster, 
 	}
 	c := &Cluster{Conf: filepath.Join(own, "registries.conf")}
 	c.system = &types.SystemContext{SystemRegistriesConfPath: c.Conf, SystemRegistriesConfDirPath: os.DevNull}
-	if err := os.WriteFile(c.Conf, text.Bytes(), 0o644); err != nil {
+	if err := os.WriteFile(c.Conf, text, 0o644); err != nil {
 		return nil, err
 	}
 	_, err = sysregistriesv2.GetRegistries(c.system)
 	return c, err
 }
 
-func decodeMirrorSets(texts [][]byte) (digests []*configv1.ImageDigestMirrorSet, tags []*configv1.ImageTagMirrorSet, err error) {
+type mirrorSets struct {
+	digests  []*configv1.ImageDigestMirrorSet
+	tags     []*configv1.ImageTagMirrorSet
+	policies []*operatorv1alpha1.ImageContentSourcePolicy
+}
+
+func decodeMirrorSets(texts [][]byte) (sets mirrorSets, err error) {
 	for _, text := range texts {
 		object, err := decode(text)
 		if err != nil {
-			return nil, nil, err
+			return sets, err
 		}
 		switch object["kind"] {
 		case "ImageDigestMirrorSet":
 			set := new(configv1.ImageDigestMirrorSet)
 			err = yaml.UnmarshalStrict(text, set)
-			digests = append(digests, set)
+			sets.digests = append(sets.digests, set)
 		case "ImageTagMirrorSet":
 			set := new(configv1.ImageTagMirrorSet)
 			err = yaml.UnmarshalStrict(text, set)
-			tags = append(tags, set)
+			sets.tags = append(sets.tags, set)
+		case "ImageContentSourcePolicy":
+			set := new(operatorv1alpha1.ImageContentSourcePolicy)
+			err = yaml.UnmarshalStrict(text, set)
+			sets.policies = append(sets.policies, set)
 		default:
 			err = fmt.Errorf("%v is no mirror set", object["kind"])
 		}
 		if err != nil {
-			return nil, nil, err
+			return sets, err
 		}
 	}
-	return digests, tags, nil
+	return sets, nil
 }
 
 // Places lists where a node looks for an image, in order; the first that has

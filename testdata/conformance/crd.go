@@ -28,6 +28,7 @@ import (
 var crdFiles = []string{
 	"payload-manifests/crds/0000_10_config-operator_01_imagedigestmirrorsets.crd.yaml",
 	"payload-manifests/crds/0000_10_config-operator_01_imagetagmirrorsets.crd.yaml",
+	"payload-manifests/crds/0000_10_config-operator_01_imagecontentsourcepolicies.crd.yaml",
 	"samples/v1/zz_generated.crd-manifests/00_configs.crd.yaml",
 }
 

@@ -34,12 +34,39 @@ func TestWrittenMirrorSets(t *testing.T) {
 			{Source: "registry.redhat.io", Mirrors: []string{"mirror.example"}, Policy: manifest.AllowContactingSource},
 			{Source: "*.example.com", Mirrors: []string{"mirror.example/wild"}, Policy: manifest.NeverContactSource},
 		}}
-		text, err := set.YAML()
+		for _, set := range []manifest.MirrorSet{set, {Kind: kind, Name: "emptied"}} {
+			text, err := set.YAML()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := schemas(t).Check(text); err != nil {
+				t.Errorf("%s: %v\n%s", kind, err, text)
+			}
+		}
+	}
+}
+
+// TestWrittenPolicy takes what clusters before 4.13 are told, and what is made of
+// it for later ones.
+func TestWrittenPolicy(t *testing.T) {
+	policy := manifest.MirrorSet{Kind: manifest.ContentSourcePolicy, Name: "airlift-mirror.example", Mirrors: []manifest.Mirror{
+		{Source: "quay.io/openshift-release-dev/ocp-release", Mirrors: []string{"mirror.example:5000/ocp/release", "10.0.0.7:8443/a__b"}},
+		{Source: "*.example.com", Mirrors: []string{"mirror.example/wild"}},
+	}}
+	text, err := policy.YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := schemas(t).Check(text); err != nil {
+		t.Errorf("%v\n%s", err, text)
+	}
+	for kind := range mirrorKinds {
+		_, made, err := manifest.ConvertPolicies(text, kind)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := schemas(t).Check(text); err != nil {
-			t.Errorf("%s: %v\n%s", kind, err, text)
+		if err := schemas(t).Check(made); err != nil {
+			t.Errorf("%v\n%s", err, made)
 		}
 	}
 }

@@ -79,9 +79,9 @@ func (n *near) client(t *testing.T, far *ocitest.Registry) *oci.Client {
 // far is a destination, and the directory of the objects for its cluster.
 type far struct {
 	*ocitest.Registry
-	placement bundle.Placement
-	policy    string
-	objects   string
+	placement           bundle.Placement
+	policy, scope, icsp string
+	objects             string
 }
 
 // newFar starts a registry; prefix is the path below which images go, and maps
@@ -116,7 +116,9 @@ func carry(t *testing.T, n *near, f *far, r bundle.Request) *bundle.Report {
 	if err != nil && !errors.Is(err, bundle.ErrMissing) {
 		t.Fatal(err)
 	}
-	report := b.Report(results, bundle.NewObjectOptions(f.placement, "", f.policy))
+	o := bundle.NewObjectOptions(f.placement, "", f.policy)
+	o.Scope, o.ICSP = f.scope, f.icsp
+	report := b.Report(results, o)
 	if _, err := report.WriteObjects(f.objects); err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +203,7 @@ func (f *far) installing(t *testing.T) *Cluster {
 	}
 	set := airlift.MirrorSet{Kind: airlift.DigestMirrorSet, Name: "image-digest-mirror"}
 	for _, s := range fragment.Sources {
-		if !strings.HasPrefix(s.Source, "quay.io/openshift-release-dev/") {
+		if f.scope == "" && !strings.HasPrefix(s.Source, "quay.io/openshift-release-dev/") {
 			t.Errorf("%s is no source of the release, but the installer is told of it", s.Source)
 		}
 		set.Mirrors = append(set.Mirrors, airlift.Mirror{Source: s.Source, Mirrors: s.Mirrors, Policy: s.Policy})

@@ -1,0 +1,223 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"airlift/manifest"
+	"airlift/oci"
+)
+
+// Cluster is a cluster as far as it has been told where images are: what its
+// objects say, and not what whoever wrote them meant.
+type Cluster struct {
+	Conf     manifest.RegistriesConf
+	Samples  *manifest.SamplesPatch // nil if the samples operator was told nothing
+	Insecure []string               // registries that nodes may speak plain HTTP to
+	Allowed  []string               // all that nodes may pull; empty if they may pull anything
+	CA       []byte                 // PEM of the registry's ConfigMap; nil if there is none
+}
+
+// ReadCluster reads the objects under a directory, as an import writes them and
+// a cluster would get them. mirrorSets are the mirror sets of the cluster, as oc
+// prints them, instead of those of the directory; nil if it has none but those.
+// host is the registry, HOST[:PORT], whose certificates are wanted.
+func ReadCluster(dir string, mirrorSets []byte, host string) (*Cluster, error) {
+	c := &Cluster{}
+	image, err := readObject(dir, ImageConfigFile, manifest.ParseImageConfigPatch)
+	if err != nil {
+		return nil, err
+	}
+	if image != nil {
+		c.Insecure, c.Allowed = image.Insecure, image.Allowed
+	}
+	if c.Samples, err = readObject(dir, SamplesFile, manifest.ParseSamplesPatch); err != nil {
+		return nil, err
+	}
+	ca, err := readObject(dir, CAFile, manifest.ParseConfigMap)
+	if err != nil {
+		return nil, err
+	}
+	if ca != nil {
+		if c.CA, err = ca.RegistryCertificates(host); err != nil {
+			return nil, fmt.Errorf("read %s: %w", filepath.Join(dir, CAFile), err)
+		}
+	}
+	sets, err := readMirrorSets(dir, mirrorSets)
+	if err != nil {
+		return nil, err
+	}
+	c.Conf, err = manifest.NewRegistriesConf(sets, manifest.RegistrySources{Insecure: c.Insecure})
+	if err != nil {
+		return nil, fmt.Errorf("a cluster would take none of its mirror sets: %w", err)
+	}
+	return c, nil
+}
+
+// readObject reads one of the files; nil if it is not there.
+func readObject[T any](dir, file string, parse func([]byte) (T, error)) (*T, error) {
+	path := filepath.Join(dir, file)
+	data, err := readSmall(path, manifest.MaxInput)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	object, err := parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	return &object, nil
+}
+
+// mirrorSetFiles are the files that may hold mirror sets.
+var mirrorSetFiles = []string{IDMSFile, ITMSFile, ICSPFile}
+
+func readMirrorSets(dir string, given []byte) ([]manifest.MirrorSet, error) {
+	if given != nil {
+		sets, err := manifest.ParseMirrorSets(given)
+		if err != nil {
+			return nil, fmt.Errorf("%w: read mirror sets: %w", ErrUsage, err)
+		}
+		return sets, nil
+	}
+	var all []manifest.MirrorSet
+	for _, file := range mirrorSetFiles {
+		sets, err := readObject(dir, file, manifest.ParseMirrorSets)
+		if err != nil {
+			return nil, err
+		}
+		if sets != nil {
+			all = append(all, *sets...)
+		}
+	}
+	if all == nil {
+		return nil, fmt.Errorf("%w: %s holds no mirror sets: it has none of %s", ErrUsage, dir, strings.Join(mirrorSetFiles, ", "))
+	}
+	return all, nil
+}
+
+// Ways in which a cluster asks for an image.
+const (
+	ByNode     = "node"     // a pod, or a node itself
+	ByImporter = "importer" // an imagestream, under the name that it says
+	BySamples  = "samples"  // an imagestream, under the name that the samples operator gives it
+)
+
+// Pull is one thing that a cluster asks for.
+type Pull struct {
+	Way       string
+	Reference string        // as the cluster says it
+	Streams   []string      // STREAM:TAG that ask for it, none for nodes
+	Digest    digest.Digest // that it is to get
+
+	Sources []manifest.PullSource // where it is looked for, in order
+	Fault   error                 // why it is not looked for at all
+}
+
+// Pulls lists what a cluster with the content of a bundle asks for, sorted by way
+// and reference:
+//
+//   - Nodes ask for every image by its reference and, where that is a tag, by its
+//     digest too: a stream remembers digests, and so do deployments. For what is
+//     attached to an image, as signatures are, they look where the image is.
+//   - The importer asks for the tags of streams, but for those that the samples
+//     operator rewrites, or leaves out.
+//   - For those of the samples operator it asks under the name that the operator makes.
+//
+// What the bundle records as missing is not asked for, nor what is not held; nil
+// holds everything.
+func (c *Cluster) Pulls(content *Content, held func(reference string) bool) []Pull {
+	carried := map[string]digest.Digest{}
+	var all []Pull
+	for _, image := range content.Images {
+		if held != nil && !held(image.Reference) {
+			continue
+		}
+		carried[image.Reference] = image.Digest
+		all = append(all, c.byNode(image)...)
+	}
+	for _, s := range content.Streams {
+		for _, t := range s.Tags {
+			if d, found := carried[t.Image]; found && !c.skips(s) {
+				all = append(all, c.byStream(s, t, d))
+			}
+		}
+	}
+	return merged(all)
+}
+
+// merged sorts pulls, and makes one of those that are the same.
+func merged(all []Pull) []Pull {
+	slices.SortStableFunc(all, func(a, b Pull) int {
+		return strings.Compare(a.Way+" "+a.Reference, b.Way+" "+b.Reference)
+	})
+	var pulls []Pull
+	for _, p := range all {
+		if last := len(pulls) - 1; last >= 0 && pulls[last].Way == p.Way && pulls[last].Reference == p.Reference {
+			pulls[last].Streams = append(pulls[last].Streams, p.Streams...)
+			continue
+		}
+		pulls = append(pulls, p)
+	}
+	return pulls
+}
+
+// skips says whether the samples operator was told to leave a stream alone.
+func (c *Cluster) skips(s ImageStream) bool {
+	return s.Samples && c.Samples != nil && slices.Contains(c.Samples.Skipped, s.Name)
+}
+
+func (c *Cluster) byNode(image Image) []Pull {
+	ref, err := oci.ParseReference(image.Reference)
+	if err != nil {
+		return []Pull{{Way: ByNode, Reference: image.Reference, Digest: image.Digest, Fault: err}}
+	}
+	pulls := []Pull{c.node(ref, image.Digest, ref.Digest != "" || isAttachment(ref))}
+	if ref.Digest == "" && !isAttachment(ref) {
+		pulls = append(pulls, c.node(ref.WithDigest(image.Digest), image.Digest, true))
+	}
+	return pulls
+}
+
+// node is what a node does with a reference.
+func (c *Cluster) node(ref oci.Reference, d digest.Digest, byDigest bool) Pull {
+	p := Pull{Way: ByNode, Reference: ref.String(), Digest: d}
+	if !c.allows(ref.Name()) {
+		p.Fault = fmt.Errorf("%s is not among the allowedRegistries", ref.Name())
+		return p
+	}
+	p.Sources, p.Fault = c.Conf.Sources(ref.Name(), byDigest)
+	return p
+}
+
+func (c *Cluster) allows(name string) bool {
+	return len(c.Allowed) == 0 || slices.ContainsFunc(c.Allowed, func(entry string) bool { return manifest.Covers(entry, name) })
+}
+
+// byStream is what becomes of a stream's tag.
+func (c *Cluster) byStream(s ImageStream, t StreamTag, d digest.Digest) Pull {
+	p := Pull{Way: ByImporter, Reference: t.From, Streams: []string{s.Name + ":" + t.Name}, Digest: d}
+	if s.Samples && c.Samples != nil && !manifest.KeepsReferences(s.Name) {
+		p.Way, p.Reference = BySamples, manifest.RewriteSample(t.From, c.Samples.Registry)
+		if c.Samples.Registry != "" && len(c.Allowed) > 0 && !slices.Contains(c.Allowed, c.Samples.Registry) {
+			p.Fault = fmt.Errorf("the samples operator creates nothing: samplesRegistry %s is not among the allowedRegistries, in exactly these words", c.Samples.Registry)
+			return p
+		}
+	}
+	ref, err := oci.ParseReference(p.Reference)
+	if err != nil {
+		p.Fault = err
+		return p
+	}
+	p.Reference = ref.String()
+	p.Sources = c.Conf.ImportSources(ref.Name(), ref.Digest != "")
+	return p
+}

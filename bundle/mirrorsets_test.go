@@ -1,0 +1,275 @@
+package bundle_test
+
+import (
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"airlift/bundle"
+	"airlift/manifest"
+	"airlift/oci/ocitest"
+)
+
+// entriesOf are those of a file of a mirror set, as lines.
+func entriesOf(t testing.TB, dir, file string) []string {
+	t.Helper()
+	set, err := manifest.ParseMirrorSet(readFile(t, filepath.Join(dir, file)))
+	check(t, err)
+	var lines []string
+	for _, m := range set.Mirrors {
+		lines = append(lines, strings.TrimSpace(m.Source+" "+strings.Join(m.Mirrors, " ")+" "+m.Policy))
+	}
+	return lines
+}
+
+func wantEntries(t *testing.T, dir, file string, want ...string) {
+	t.Helper()
+	if diff := gocmp.Diff(want, entriesOf(t, dir, file)); diff != "" {
+		t.Errorf("%s (-want +got): %s", file, diff)
+	}
+}
+
+// addEntry adds an entry to a file of a mirror set, as a person would.
+func addEntry(t *testing.T, dir, file string, m manifest.Mirror) {
+	t.Helper()
+	path := filepath.Join(dir, file)
+	set, err := manifest.ParseMirrorSet(readFile(t, path))
+	check(t, err)
+	set.Mirrors = append(set.Mirrors, m)
+	text, err := set.YAML()
+	check(t, err)
+	writeFile(t, path, text)
+}
+
+// TestWiderScopeLater: sources that were there give way to the wider one that
+// stands for them, and stay where it does not.
+func TestWiderScopeLater(t *testing.T) {
+	t.Parallel()
+	p := to(t, "m.example/ocp")
+	r, err := assumed(t, contentOf(t, "quay.io/team/app:v1", "quay.io/team/lib"+at("lib"), "quay.io/else/app:v1"), p)
+	check(t, err)
+	dir := writeObjects(t, r)
+	addEntry(t, dir, bundle.IDMSFile, manifest.Mirror{Source: "quay.io/else/theirs", Mirrors: []string{"other.example/x"}})
+	r, err = assumed(t, contentOf(t, "quay.io/team/new:v1"), p)
+	check(t, err)
+	r.Options.Scope = manifest.NamespaceScope
+	o, err := r.Objects(dir)
+	check(t, err)
+	check(t, o.Write())
+	want := []string{"quay.io/else/app m.example/ocp/else/app", "quay.io/else/theirs other.example/x", "quay.io/team m.example/ocp/team"}
+	wantEntries(t, dir, bundle.IDMSFile, want...)
+	wantEntries(t, dir, bundle.ITMSFile, want...)
+	changes := []manifest.Change{{Source: "quay.io/team", What: manifest.Added}, {Source: "quay.io/team/app", What: manifest.Removed}, {Source: "quay.io/team/lib", What: manifest.Removed}}
+	if diff := gocmp.Diff(changes, o.Changes[bundle.IDMSFile]); diff != "" {
+		t.Errorf("changes (-want +got): %s", diff)
+	}
+	if !slices.Contains(o.Drains, "quay.io/team/app leaves") {
+		t.Errorf("nodes are drained for %q", o.Drains)
+	}
+	if len(o.Warnings) != 1 || !strings.HasPrefix(o.Warnings[0], "quay.io/else cannot be one source: ") {
+		t.Errorf("warned of %q", o.Warnings)
+	}
+	// Without that scope the wider source stays, for the next ones are in it.
+	r, err = assumed(t, contentOf(t, "quay.io/team/third"+at("3")), p)
+	check(t, err)
+	_, err = r.WriteObjects(dir)
+	check(t, err)
+	if got := entriesOf(t, dir, bundle.ITMSFile); !slices.Contains(got, "quay.io/team m.example/ocp/team") || !slices.Contains(got, "quay.io/team/third m.example/ocp/team/third") {
+		t.Errorf("tags are looked for by %q: the source of a digest hides the wider one", got)
+	}
+}
+
+// TestHandWrittenTagMirrorIsNotHidden: a source for digests alone inside of one
+// for tags would take its mirrors from it.
+func TestHandWrittenTagMirrorIsNotHidden(t *testing.T) {
+	t.Parallel()
+	p := to(t, "m.example/ocp")
+	r, err := assumed(t, contentOf(t, "quay.io/team/app:v1"), p)
+	check(t, err)
+	dir := writeObjects(t, r)
+	addEntry(t, dir, bundle.ITMSFile, manifest.Mirror{Source: "quay.io/o", Mirrors: []string{"m.example/proxy/o"}})
+	r, err = assumed(t, contentOf(t, "quay.io/o/art"+at("1"), "example.com/o/art"+at("1")), p)
+	check(t, err)
+	_, err = r.WriteObjects(dir)
+	check(t, err)
+	wantEntries(t, dir, bundle.IDMSFile, "example.com/o/art m.example/ocp/o/art", "quay.io/o/art m.example/ocp/o/art", "quay.io/team/app m.example/ocp/team/app")
+	wantEntries(t, dir, bundle.ITMSFile, "quay.io/o m.example/proxy/o", "quay.io/o/art m.example/ocp/o/art", "quay.io/team/app m.example/ocp/team/app")
+}
+
+// TestPolicyForOldClusters is cumulative as the mirror sets are, and does not mix
+// with them unless that was said.
+func TestPolicyForOldClusters(t *testing.T) {
+	t.Parallel()
+	p := to(t, "m.example/ocp")
+	of := func(form string, images ...string) *bundle.Report {
+		r, err := assumed(t, contentOf(t, images...), p)
+		check(t, err)
+		r.Options.ICSP = form
+		return r
+	}
+	dir := writeObjects(t, of(bundle.ICSPOnly, "quay.io/team/app:v1"))
+	addEntry(t, dir, bundle.ICSPFile, manifest.Mirror{Source: "example.com/theirs", Mirrors: []string{"m.example/theirs"}})
+	_, err := of(bundle.ICSPOnly, "quay.io/team/lib"+at("1")).WriteObjects(dir)
+	check(t, err)
+	both := []string{"example.com/theirs m.example/theirs", "quay.io/team/app m.example/ocp/team/app", "quay.io/team/lib m.example/ocp/team/lib"}
+	wantEntries(t, dir, bundle.ICSPFile, both...)
+	_, err = of("", "quay.io/team/lib"+at("1")).WriteObjects(dir)
+	wantError(t, err, bundle.ErrOccupied)
+	files, err := of(bundle.ICSPAlso, "quay.io/team/lib"+at("1")).WriteObjects(dir)
+	check(t, err)
+	wantEntries(t, dir, bundle.IDMSFile, both...)
+	wantEntries(t, dir, bundle.ITMSFile, both[1])
+	wantEntries(t, dir, bundle.ICSPFile, both...)
+	if want := []string{bundle.ICSPFile, bundle.IDMSFile, bundle.ITMSFile, bundle.RegistriesFile, bundle.ReportFile}; !slices.Equal(files, want) {
+		t.Errorf("written are %q", files)
+	}
+	_, err = of(bundle.ICSPOnly, "quay.io/team/lib"+at("1")).WriteObjects(dir)
+	wantError(t, err, bundle.ErrOccupied)
+
+	allowed := of(bundle.ICSPAlso, "quay.io/team/app:v1")
+	allowed.Options.Policy = manifest.AllowContactingSource
+	dir = writeObjects(t, allowed)
+	wantEntries(t, dir, bundle.IDMSFile, "quay.io/team/app m.example/ocp/team/app AllowContactingSource")
+	wantEntries(t, dir, bundle.ICSPFile, "quay.io/team/app m.example/ocp/team/app")
+	never := of(bundle.ICSPOnly, "quay.io/team/app:v1")
+	never.Options.Policy = manifest.NeverContactSource
+	wantError(t, never.Check(t.TempDir()), bundle.ErrUsage, "cannot be said in an ImageContentSourcePolicy")
+}
+
+// TestConfigDrains: a registry that becomes insecure drains the nodes, one that
+// is so already does not. Nodes know that it is.
+func TestConfigDrains(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		config bundle.ClusterConfig
+		want   []string
+	}{
+		{bundle.ClusterConfig{}, nil},
+		{bundle.ClusterConfig{Insecure: true}, []string{"m.example becomes insecure"}},
+		{bundle.ClusterConfig{Insecure: true, ImageConfig: &manifest.ImageConfig{Insecure: []string{"m.example"}}}, nil},
+		{bundle.ClusterConfig{Insecure: true, ImageConfig: &manifest.ImageConfig{Insecure: []string{"n.example"}}}, []string{"m.example becomes insecure"}},
+	} {
+		r, err := assumed(t, contentOf(t, "quay.io/team/app:v1"), to(t, "m.example/ocp"))
+		check(t, err)
+		r.Options.Config = c.config
+		dir := t.TempDir()
+		o, err := r.Objects(dir)
+		check(t, err)
+		check(t, o.Write())
+		if diff := gocmp.Diff(c.want, o.ConfigDrains); diff != "" {
+			t.Errorf("%+v (-want +got): %s", c.config, diff)
+		}
+		conf := string(readFile(t, filepath.Join(dir, bundle.RegistriesFile)))
+		if got := strings.Contains(conf, "location = \"m.example/ocp/team/app\"\n    insecure = true"); got != c.config.Insecure {
+			t.Errorf("%+v: nodes have\n%s", c.config, conf)
+		}
+	}
+}
+
+// TestPrune: what the registry has no more leaves the report and the objects:
+// sources, single places of one, and a wide source with the last that it stood for.
+func TestPrune(t *testing.T) {
+	t.Parallel()
+	near := source(t, func(b *ocitest.Builder) {
+		for _, name := range []string{"team/gone", "team/moved", "team/stays", "else/gone"} {
+			b.ZstdImage(name, "v1")
+		}
+	})
+	far := ocitest.StartRegistry(t)
+	c := client(t, near.Host, far.Host)
+	content := plan(t, c, bundle.Request{Images: references(t, "quay.io/team/gone:v1", "quay.io/team/moved:v1", "quay.io/team/stays:v1", "quay.io/else/gone:v1")})
+	m := export(t, c, inventory(t, content, 0))
+	digests := map[string]bundle.Image{}
+	for _, image := range content.Images {
+		digests[image.Reference] = image
+	}
+	carried := func(p bundle.Placement, scope, dir string) *bundle.Report {
+		cluster, err := bundle.ParseClusterLocation("m.example/ocp")
+		check(t, err)
+		p.Cluster = cluster
+		results, err := m.open(t).Import(t.Context(), c, bundle.ImportOptions{Placement: p})
+		check(t, err)
+		o := bundle.NewObjectOptions(p, "", "")
+		o.Scope = scope
+		r := m.open(t).Report(results, o)
+		_, err = r.WriteObjects(dir)
+		check(t, err)
+		return r
+	}
+	narrow, wide := t.TempDir(), t.TempDir()
+	carried(to(t, far.Host+"/ocp"), "", narrow)
+	carried(mapped(t, far.Host+"/ocp", "quay.io/team/moved=new/place"), "", narrow)
+	carried(to(t, far.Host+"/ocp"), manifest.NamespaceScope, wide)
+	for _, dir := range []string{narrow, wide} {
+		addEntry(t, dir, bundle.IDMSFile, manifest.Mirror{Source: "example.com/theirs", Mirrors: []string{"m.example/theirs"}})
+	}
+	b := far.Builder()
+	for path, reference := range map[string]string{"ocp/team/gone": "quay.io/team/gone:v1", "ocp/team/moved": "quay.io/team/moved:v1", "ocp/else/gone": "quay.io/else/gone:v1"} {
+		b.DeleteManifest(path, digests[reference].Digest)
+	}
+	check(t, b.Err())
+
+	pruned := func(dir string) []string {
+		r, err := bundle.ReadReport(filepath.Join(dir, bundle.ReportFile))
+		check(t, err)
+		gone, err := r.Prune(t.Context(), c, dir)
+		check(t, err)
+		_, err = r.WriteObjects(dir)
+		check(t, err)
+		return gone
+	}
+	if got := pruned(narrow); !slices.Equal(got, []string{"quay.io/else/gone:v1", "quay.io/team/gone:v1"}) {
+		t.Errorf("gone are %q", got)
+	}
+	wantEntries(t, narrow, bundle.IDMSFile, "example.com/theirs m.example/theirs", "quay.io/team/moved m.example/ocp/new/place", "quay.io/team/stays m.example/ocp/team/stays")
+	wantEntries(t, narrow, bundle.ITMSFile, "quay.io/team/moved m.example/ocp/new/place", "quay.io/team/stays m.example/ocp/team/stays")
+	if got := pruned(wide); len(got) != 3 {
+		t.Errorf("gone are %q", got)
+	}
+	wantEntries(t, wide, bundle.IDMSFile, "example.com/theirs m.example/theirs", "quay.io/team m.example/ocp/team")
+	if got := pruned(wide); len(got) != 0 {
+		t.Errorf("gone are, once more, %q", got)
+	}
+	again, err := bundle.ReadReport(filepath.Join(narrow, bundle.ReportFile))
+	check(t, err)
+	if len(again.Held) != 2 || len(again.Held[0].Names) != 1 || len(again.Held[0].Mirrors) != 1 {
+		t.Errorf("held are %+v", again.Held)
+	}
+}
+
+// TestPruneByDigest: an image that is pulled by digest is there as long as its
+// digest is, whatever became of its tag; one that is pulled by tag is not.
+func TestPruneByDigest(t *testing.T) {
+	t.Parallel()
+	near := source(t, func(b *ocitest.Builder) { b.ZstdImage("team/app", "v1"); b.ZstdImage("team/other", "v1") })
+	far := ocitest.StartRegistry(t)
+	c := client(t, near.Host, far.Host)
+	_, raw := near.Builder().Manifest("team/app", "v1")
+	pinned := "quay.io/team/app@" + digest.FromBytes(raw).String()
+	content := plan(t, c, bundle.Request{Images: references(t, pinned, "quay.io/team/other:v1")})
+	m := export(t, c, inventory(t, content, 0))
+	p := to(t, far.Host)
+	results, err := m.open(t).Import(t.Context(), c, bundle.ImportOptions{Placement: p})
+	check(t, err)
+	r := m.open(t).Report(results, bundle.NewObjectOptions(p, "", ""))
+	dir := writeObjects(t, r)
+	for i, h := range r.Held { // tags that never were
+		r.Held[i].Names = []string{h.Mirrors[0] + ":gone"}
+	}
+	gone, err := r.Prune(t.Context(), c, dir)
+	check(t, err)
+	if !slices.Equal(gone, []string{"quay.io/team/other:v1"}) {
+		t.Errorf("gone are %q", gone)
+	}
+	_, err = r.WriteObjects(dir)
+	check(t, err)
+	wantEntries(t, dir, bundle.IDMSFile, "quay.io/team/app "+far.Host+"/team/app")
+	if _, err := bundle.ReadReport(filepath.Join(dir, bundle.ReportFile)); err != nil {
+		t.Error(err)
+	}
+	wantEntries(t, dir, bundle.ITMSFile) // the cluster may have it, so it stays, empty
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"airlift/bundle"
+	"airlift/manifest"
+	"airlift/oci"
+)
+
+// What mirror sets say, and what they do to a cluster.
+
+func mirrorSetFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "scope", Value: manifest.RepositoryScope, Usage: "name each `SCOPE` once in the mirror sets: repository, namespace or registry; a wider one only where it changes nothing for other images"},
+		&optionalFlag{&cli.StringFlag{Name: "icsp", DefaultText: bundle.ICSPAlso, Usage: "for clusters before 4.13: write an ImageContentSourcePolicy instead of the mirror sets; --icsp=also: beside them"}, bundle.ICSPOnly},
+		&cli.StringSliceFlag{Name: "merge-with", Usage: "the cluster has the mirror sets in `FILE`, from \"oc get idms,itms,imagecontentsourcepolicy -o yaml\": refuse what conflicts with them, warn of what hides what (may be repeated)"},
+		&cli.BoolFlag{Name: "prune-sources", Usage: "ask the registry for all that earlier imports brought, and drop the sources of what is gone"},
+	}
+}
+
+// optionalFlag is one whose value may be left out: it takes none from the next
+// word, only from --flag=value.
+type optionalFlag struct {
+	*cli.StringFlag
+	alone string // the value that it has by itself
+}
+
+// String is the flag's line in the help; DefaultText is the value that it may have.
+func (f *optionalFlag) String() string {
+	return fmt.Sprintf("--%s[=%s]\t%s", f.Name, f.DefaultText, f.Usage)
+}
+
+// mirrorSetOptions are what the flags say of mirror sets.
+func mirrorSetOptions(c *cli.Context, o *bundle.ObjectOptions) error {
+	switch scope := c.String("scope"); scope {
+	case manifest.RepositoryScope:
+	case manifest.NamespaceScope, manifest.RegistryScope:
+		o.Scope = scope
+	default:
+		return usagef("--scope %s: must be %s, %s or %s", scope, manifest.RepositoryScope, manifest.NamespaceScope, manifest.RegistryScope)
+	}
+	switch o.ICSP = c.String("icsp"); o.ICSP {
+	case "", bundle.ICSPOnly, bundle.ICSPAlso:
+	default:
+		return usagef("--icsp=%s: must be --icsp or --icsp=%s", o.ICSP, bundle.ICSPAlso)
+	}
+	if o.ICSP != "" && o.Policy == manifest.NeverContactSource {
+		return usagef("--icsp and --mirror-source-policy %s exclude each other: an ImageContentSourcePolicy always allows to contact the source, and all objects with one source must agree", o.Policy)
+	}
+	return readOthers(c, o)
+}
+
+// readOthers reads the mirror sets of the cluster.
+func readOthers(c *cli.Context, o *bundle.ObjectOptions) error {
+	for _, name := range c.StringSlice("merge-with") {
+		data, err := readLimited(name)
+		if err != nil {
+			return ofFlag("merge-with", err)
+		}
+		sets, err := manifest.ParseMirrorSets(data)
+		if err != nil {
+			return usagef("--merge-with: %s: %w", name, err)
+		}
+		if o.Others = append(o.Others, sets...); o.Others == nil {
+			o.Others = []manifest.MirrorSet{} // it was said that there are none
+		}
+	}
+	return nil
+}
+
+// prune takes out of a report what the registry holds no more, if that is wanted.
+// The client is made where there is none.
+func prune(c *cli.Context, report *bundle.Report, client *oci.Client) error {
+	if !c.Bool("prune-sources") {
+		return nil
+	}
+	if client == nil {
+		var err error
+		if client, err = newClient(c, nil, nil); err != nil {
+			return err
+		}
+	}
+	gone, err := report.Prune(c.Context, client, c.String("manifests"))
+	for _, reference := range gone {
+		fmt.Fprintf(c.App.Writer, "gone from the registry: %s\n", printable(reference))
+	}
+	return err
+}
+
+// printChanges says what is different from the mirror sets that lay there.
+func printChanges(w io.Writer, o *bundle.Objects) {
+	for _, file := range slices.Sorted(maps.Keys(o.New)) {
+		fmt.Fprintf(w, "%s: new, with %s\n", file, count(o.New[file], "source"))
+	}
+	for _, file := range slices.Sorted(maps.Keys(o.Changes)) {
+		if len(o.Changes[file]) == 0 {
+			fmt.Fprintf(w, "%s: as it was\n", file)
+		}
+		for _, change := range o.Changes[file] {
+			fmt.Fprintf(w, "%s: %s %s\n", file, change.What, change.Source)
+		}
+	}
+	for _, warning := range o.Warnings {
+		say(os.Stderr, "warning: %s", warning)
+	}
+}
+
+// drains words what a step does to the nodes, as a comment for a shell.
+func drains(reasons []string) string {
+	switch n := len(reasons); {
+	case n == 0:
+		return "# drains no node"
+	case n > 2:
+		return fmt.Sprintf("# drains the nodes: %s, and %s", strings.Join(reasons[:2], ", "), count(n-2, "more reason"))
+	}
+	return "# drains the nodes: " + strings.Join(reasons, ", ")
+}

@@ -1,0 +1,274 @@
+package conformance
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containers/image/v5/docker/reference"
+	"github.com/containers/image/v5/pkg/sysregistriesv2"
+	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/go-digest"
+
+	"airlift/bundle"
+	"airlift/manifest"
+	"airlift/oci"
+)
+
+// importer looks for images as the importer of imagestreams does, which has its
+// own way to find an entry (openshift-apiserver, importer.go and rest.go): it
+// takes the location for the prefix, compares names and not hosts, and blocks
+// nothing.
+type importer []sysregistriesv2.Registry
+
+func newImporter(t *testing.T, sets [][]byte) importer {
+	t.Helper()
+	conf, err := registriesConf(nil, nil, sets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range conf.Registries {
+		conf.Registries[i].Prefix = conf.Registries[i].Location
+	}
+	return conf.Registries
+}
+
+// places are the names of repositories, in order.
+func (im importer) places(t *testing.T, ref string) []string {
+	t.Helper()
+	named, err := reference.ParseNamed(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var best sysregistriesv2.Registry
+	for _, r := range im {
+		if r.Prefix != "" && len(r.Prefix) > len(best.Prefix) && (named.Name() == r.Prefix || strings.HasPrefix(named.Name(), r.Prefix+"/")) {
+			best = r
+		}
+	}
+	if best.Prefix == "" {
+		return []string{named.Name()}
+	}
+	sources, err := best.PullSourcesFromReference(named)
+	if err != nil {
+		return []string{named.Name()}
+	}
+	var names []string
+	for _, s := range sources {
+		names = append(names, s.Reference.Name())
+	}
+	return names
+}
+
+// rewritten is what the samples operator makes of a name, told once more.
+func rewritten(from, registry string) string {
+	if strings.HasPrefix(from, registry) {
+		return from
+	}
+	if strings.Count(from, "/") != 2 {
+		return registry + "/" + from
+	}
+	for _, old := range []string{"docker.io", "registry.redhat.io", "registry.access.redhat.com", "quay.io", "registry.svc.ci.openshift.org"} {
+		if strings.HasPrefix(from, old) {
+			return strings.Replace(from, old, registry, 1)
+		}
+	}
+	parts := strings.Split(from, "/")
+	return registry + "/" + parts[1] + "/" + parts[2]
+}
+
+// randomContent has images of all kinds of references, and streams that name
+// some of them.
+func randomContent(r *rand.Rand) *bundle.Content {
+	c := &bundle.Content{}
+	for i := range 1 + r.IntN(6) {
+		from := randomScope(r, false)
+		d := digest.FromString(fmt.Sprint(i))
+		switch r.IntN(5) {
+		case 0:
+			from += ":v1"
+		case 1:
+			from += "@" + d.String()
+		case 2:
+			from += ":v1@" + d.String()
+		case 3:
+			from += ":sha256-" + digest.FromString("subject").Encoded() + ".sig"
+		}
+		ref, err := oci.ParseReference(from)
+		if err != nil {
+			continue // a host alone
+		}
+		if slices.ContainsFunc(c.Images, func(i bundle.Image) bool { return i.Reference == ref.String() }) {
+			continue
+		}
+		c.Images = append(c.Images, bundle.Image{Reference: ref.String(), Digest: d})
+		if r.IntN(2) == 0 {
+			name := []string{"own", "ruby", "jenkins", "skipped"}[r.IntN(4)]
+			c.Streams = append(c.Streams, bundle.ImageStream{
+				Name: name, Samples: name != "own", Tags: []bundle.StreamTag{{Name: fmt.Sprint(i), From: from, Image: ref.String()}},
+			})
+		}
+	}
+	return c
+}
+
+// subject is what a node asks for before it asks for an attachment.
+func subject(ref string) (at string, attached bool) {
+	name, _, attached := strings.Cut(ref, ":sha256-")
+	if !attached || strings.Contains(ref, "@") {
+		return ref, false
+	}
+	return name + someDigest, true
+}
+
+// TestPullsProperty: whatever the inventory and the objects are, check looks for
+// images where the cluster's own code does.
+func TestPullsProperty(t *testing.T) {
+	r := rand.New(rand.NewPCG(21, 22))
+	counts := map[string]int{}
+	for range 800 {
+		sets := randomSets(r)
+		texts := objectsOf(t, sets)
+		dir := t.TempDir()
+		registry := []string{"q.io:5000", "q.io", "b.lan/a", "none"}[r.IntN(4)]
+		insecure := writePatches(t, dir, r, registry)
+		cluster, err := bundle.ReadCluster(dir, append(bytes.Join(texts, []byte("---\n")), "\n"...), "m.lan")
+		if len(texts) == 0 {
+			continue
+		}
+		if _, refused := registriesConf(insecure, nil, texts); refused != nil || err != nil {
+			if (refused == nil) != (err == nil) {
+				t.Fatalf("airlift says %v, the operator %v", err, refused)
+			}
+			continue
+		}
+		nodes, err := NewCluster(t.TempDir(), insecure, texts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		streams := newImporter(t, texts)
+		content := randomContent(r)
+		from := map[string]string{}
+		for _, s := range content.Streams {
+			for _, tag := range s.Tags {
+				from[s.Name+":"+tag.Name] = tag.From
+			}
+		}
+		for _, p := range cluster.Pulls(content, nil) {
+			counts[p.Way]++
+			if p.Way == bundle.ByNode {
+				expectNode(t, nodes, p)
+				continue
+			}
+			for _, stream := range p.Streams {
+				want := from[stream]
+				if p.Way == bundle.BySamples {
+					want = rewritten(want, registry)
+				}
+				if _, err := reference.ParseNormalizedNamed(want); err != nil {
+					if p.Fault == nil {
+						t.Fatalf("%s: airlift asks for %s, which the cluster cannot", stream, p.Reference)
+					}
+					continue
+				}
+				ref, err := oci.ParseReference(want)
+				if err != nil || ref.String() != p.Reference || strings.HasPrefix(stream, "skipped:") && registry != "none" {
+					t.Fatalf("%s: airlift asks for %s, the cluster for %s (%v)", stream, p.Reference, want, err)
+				}
+				if (p.Way == bundle.BySamples) != (registry != "none" && !strings.HasPrefix(stream, "own:") && !strings.HasPrefix(stream, "jenkins:")) {
+					t.Fatalf("%s comes by way of the %s", stream, p.Way)
+				}
+			}
+			if p.Fault != nil {
+				if _, err := reference.ParseNormalizedNamed(p.Reference); err == nil {
+					t.Fatal(p.Fault)
+				}
+				continue
+			}
+			var names []string
+			for _, s := range p.Sources {
+				names = append(names, s.Name)
+			}
+			if diff := cmp.Diff(streams.places(t, p.Reference), names); diff != "" {
+				t.Fatalf("%s (-importer +airlift):\n%s\n%s", p.Reference, diff, bytes.Join(texts, nil))
+			}
+			if len(names) > 1 {
+				counts["mirrored "+p.Way]++
+			}
+		}
+	}
+	for way, least := range map[string]int{bundle.ByNode: 2000, bundle.ByImporter: 300, bundle.BySamples: 100, "mirrored " + bundle.ByImporter: 30, "mirrored " + bundle.BySamples: 5} {
+		if counts[way] < least {
+			t.Errorf("%d pulls were %s: too few to mean much", counts[way], way)
+		}
+	}
+}
+
+// writePatches writes what the samples operator and the nodes are told, unless
+// the registry is "none". It gives the insecure registries.
+func writePatches(t *testing.T, dir string, r *rand.Rand, registry string) (insecure []string) {
+	t.Helper()
+	files := map[string][]byte{}
+	var err error
+	if registry != "none" {
+		files[bundle.SamplesFile], err = manifest.SamplesPatch{Registry: registry, Skipped: []string{"skipped"}}.YAML()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r.IntN(2) == 0 {
+		insecure = []string{randomScope(r, true)}
+		files[bundle.ImageConfigFile], err = manifest.ImageConfigPatch(manifest.ImageConfig{}, manifest.ImageConfig{Insecure: insecure}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, text, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return insecure
+}
+
+// expectNode compares with where a node looks.
+func expectNode(t *testing.T, nodes *Cluster, p bundle.Pull) {
+	t.Helper()
+	at, attached := subject(p.Reference)
+	want, err := nodes.Places(at)
+	if (err == nil) != (p.Fault == nil) {
+		t.Fatalf("%s: airlift says %v, the node %v", p.Reference, p.Fault, err)
+	}
+	_, suffix, _ := strings.Cut(at, "@")
+	var got []Place
+	for _, s := range p.Sources {
+		place := s.Name
+		if attached {
+			place += "@" + suffix
+		} else {
+			place += strings.TrimPrefix(at, nameOf(t, at))
+		}
+		got = append(got, Place{place, s.Insecure, s.Blocked})
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Fatalf("%s (-node +airlift):\n%s", p.Reference, diff)
+	}
+}
+
+func nameOf(t *testing.T, ref string) string {
+	t.Helper()
+	named, err := reference.ParseNamed(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return named.Name()
+}
