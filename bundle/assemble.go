@@ -2,7 +2,6 @@ package bundle
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -16,13 +15,13 @@ import (
 // content puts what was resolved into the order of the inventory, which depends
 // on nothing but the content itself.
 func (p *planner) content() (*Content, error) {
-	p.foundElsewhere()
+	p.settle()
 	if err := p.vitalMissing(); err != nil {
 		return nil, err
 	}
 	a := assembler{planner: p, content: Content{Images: []Image{}, Nodes: []Node{}, read: map[digest.Digest][]byte{}}, placed: map[digest.Digest]bool{}, blobs: map[digest.Digest]Blob{}}
 	for _, ref := range slices.Sorted(maps.Keys(p.images)) {
-		a.content.Images = append(a.content.Images, Image{Reference: ref, Digest: p.images[ref]})
+		a.content.Images = append(a.content.Images, Image{Reference: ref, Digest: p.images[ref], Index: p.lists[ref]})
 		if err := a.node(p.images[ref]); err != nil {
 			return nil, fmt.Errorf("image %s: %w", ref, err)
 		}
@@ -33,52 +32,14 @@ func (p *planner) content() (*Content, error) {
 		func(a, b Release) bool { return a.Image == b.Image })
 	c.Streams, c.SamplesComplete = p.stream, p.complete
 	c.Samples = sortedSamples(p.sampled)
-	c.Missing = p.lost()
+	c.Platforms, c.Missing = names(p.request.Platforms), p.lost()
 	return c, c.validate()
 }
 
-// foundElsewhere takes back what one repository did not have under a digest and
-// another did: the bytes are the same.
-func (p *planner) foundElsewhere() {
-	for key, m := range p.missing {
-		ref, _ := oci.ParseReference(m.Reference)
-		if _, found := p.nodes[ref.Digest]; !found {
-			continue
-		}
-		delete(p.missing, key)
-		if m.Parent == "" {
-			p.images[m.Reference] = ref.Digest
-		}
-	}
-}
-
-// vitalMissing refuses what leaves a release incomplete.
-func (p *planner) vitalMissing() error {
-	parts := map[string]bool{} // repository and digest of every node of a release
-	for ref := range p.vital {
-		parsed, _ := oci.ParseReference(ref)
-		p.parts(parsed.Digest, func(d digest.Digest) { parts[parsed.WithDigest(d).String()] = true })
-	}
-	var vital, others []Missing
-	for _, m := range p.lost() {
-		if parts[m.Reference] {
-			vital = append(vital, m)
-		} else {
-			others = append(others, m)
-		}
-	}
-	if len(vital) == 0 {
-		return nil
-	}
-	return errors.Join(fmt.Errorf("a release needs all its components: %w", MissingErrors(vital)), MissingErrors(others))
-}
-
-// parts visits a node and all below it, those included that are missing.
-func (p *planner) parts(d digest.Digest, visit func(digest.Digest)) {
-	visit(d)
-	for _, child := range p.nodes[d].Children {
-		p.parts(child.Digest, visit)
-	}
+// carries says whether a node is to be in the bundle.
+func (p *planner) carries(d digest.Digest) bool {
+	_, lost := p.lostNodes[d]
+	return p.carried[d] && !lost
 }
 
 // assembler lists nodes and blobs in order of first use.
@@ -91,17 +52,17 @@ type assembler struct {
 }
 
 func (a *assembler) node(d digest.Digest) error {
-	n, found := a.planner.nodes[d]
-	if a.placed[d] || !found {
-		return nil // listed already, or missing
+	if a.placed[d] || !a.planner.carries(d) {
+		return nil
 	}
+	n := a.planner.nodes[d]
 	a.placed[d] = true
 	for _, child := range n.Children {
 		if err := a.node(child.Digest); err != nil {
 			return err
 		}
 	}
-	a.content.Nodes = append(a.content.Nodes, describe(n))
+	a.content.Nodes = append(a.content.Nodes, a.describe(n))
 	a.content.read[d] = n.Raw
 	if n.Config != nil {
 		if err := a.blob(*n.Config, RoleConfig); err != nil {
@@ -114,6 +75,19 @@ func (a *assembler) node(d digest.Digest) error {
 		}
 	}
 	return nil
+}
+
+// describe says of a node, whose children are placed, what the inventory does.
+func (a *assembler) describe(n oci.Node) Node {
+	d := describe(n)
+	absent := map[digest.Digest]bool{}
+	for _, child := range d.Children {
+		if !a.placed[child] && !absent[child] {
+			absent[child] = true
+			d.Absent = append(d.Absent, child)
+		}
+	}
+	return d
 }
 
 func (a *assembler) blob(d ocispec.Descriptor, role string) error {

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 
 	"github.com/opencontainers/go-digest"
@@ -23,31 +24,32 @@ func attachmentPrefix(d digest.Digest) string { return "sha256-" + d.Encoded() }
 // attached resolves what is attached to a node. Nodes refuse images whose
 // mirror has no signatures where a policy asks for them, so these travel along;
 // that there are none is no fault.
-func (p *planner) attached(ctx context.Context, ref oci.Reference) {
-	p.optional(ctx, ref.WithTag(attachmentPrefix(ref.Digest)+".sig"))
+func (p *planner) attached(ctx context.Context, root oci.Reference, d digest.Digest) {
+	ref := root.WithDigest(d)
+	p.optional(ctx, root, ref.WithTag(attachmentPrefix(d)+".sig"))
 	referrers, supported, err := p.client.Referrers(ctx, ref)
 	switch {
 	case err != nil:
-		p.fail(ref, "", err)
+		p.failure(fmt.Errorf("resolve %s: %w", ref, err))
 	case !supported:
-		p.optional(ctx, ref.WithTag(attachmentPrefix(ref.Digest)))
+		p.optional(ctx, root, ref.WithTag(attachmentPrefix(d)))
 	}
 	for _, r := range referrers {
-		p.optional(ctx, ref.WithDigest(r.Digest))
+		p.optional(ctx, root, ref.WithDigest(r.Digest))
 	}
 }
 
 // optional resolves a reference that may not exist, with all below it. What is
 // attached to that in turn is not looked for.
-func (p *planner) optional(ctx context.Context, ref oci.Reference) {
+func (p *planner) optional(ctx context.Context, root, ref oci.Reference) {
 	n, err := p.node(ctx, ref)
 	if oci.IsMissing(err) {
 		return
 	}
 	if err != nil {
-		p.fail(ref, "", err)
+		p.fail(root, ref, "", err)
 		return
 	}
 	p.resolved(ref, n)
-	p.below(ctx, ref, n, false, map[digest.Digest]bool{})
+	p.below(ctx, walk{root: root, seen: map[digest.Digest]bool{}}, n)
 }

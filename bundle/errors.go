@@ -23,4 +23,7 @@ var (
 	// ErrMissing: everything was done but for what the inventory records as
 	// missing at the source.
 	ErrMissing = errors.New("missing at the source")
+	// ErrSparse: everything was done but for lists that lack children and that the
+	// registry therefore refused.
+	ErrSparse = errors.New("the registry takes no sparse lists")
 )

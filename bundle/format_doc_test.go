@@ -257,8 +257,8 @@ func TestFormatDocFields(t *testing.T) {
 		Requires: []string{"x"},
 		Content: Content{
 			Releases: []Release{{Components: []Component{{}}}}, Streams: []ImageStream{{Samples: true, Tags: []StreamTag{{}}}},
-			SamplesComplete: true, Images: []Image{{}}, Blobs: []Blob{{}}, Missing: []Missing{{Parent: "x"}},
-			Nodes: []Node{{Config: "x", Layers: []digest.Digest{"x"}, Children: []digest.Digest{"x"}}},
+			SamplesComplete: true, Images: []Image{{Index: "x"}}, Blobs: []Blob{{}}, Missing: []Missing{{Digest: "x", Parent: "x", Role: "x"}},
+			Nodes: []Node{{Config: "x", Layers: []digest.Digest{"x"}, Children: []digest.Digest{"x"}, Absent: []digest.Digest{"x"}}}, Platforms: []string{"x"},
 		},
 		Storage: Storage{VolumeSize: 1, Volumes: []Volume{{}}}, About: About{Series: "x", Base: "x", Request: "x"},
 	}

@@ -16,15 +16,18 @@ import (
 type ImportOptions struct {
 	Placement   Placement
 	SkipMissing bool // go on without what the inventory records as missing
-	Jobs        int  // images at once; 0 = 8
-	Progress    Progress
+	// Platform is the one whose image takes the tag of a sparse list that the
+	// registry refuses; the zero value is that of the content (Content.Platform).
+	Platform oci.Platform
+	Jobs     int // images at once; 0 = 8
+	Progress Progress
 }
 
 // States of an image after an import.
 const (
 	StateImported = "imported" // pushed, and tagged last
 	StatePresent  = "present"  // its names led to its digest before
-	StateSkipped  = "skipped"  // its content is missing, or on volumes that were not given
+	StateSkipped  = "skipped"  // it is missing, or on volumes that were not given, or sparse and refused
 	StateFailed   = "failed"
 	StateOpen     = "open"    // the import was interrupted before
 	StatePlanned  = "planned" // by Rehearse
@@ -33,15 +36,23 @@ const (
 // ImageResult is what became of one image.
 type ImageResult struct {
 	Reference string        `json:"reference"`
-	Digest    digest.Digest `json:"digest,omitempty"`
-	State     string        `json:"state"`
-	Reason    string        `json:"reason,omitempty"`
-	Names     []string      `json:"names,omitempty"` // at the destination, as the cluster names it
+	Digest    digest.Digest `json:"digest,omitempty"` // that its names lead to
+	// Index is the list that the bundle has under the reference, where the registry
+	// refused that and its names lead to the image of one platform instead.
+	Index  digest.Digest `json:"index,omitempty"`
+	State  string        `json:"state"`
+	Reason string        `json:"reason,omitempty"` // why it was skipped or failed, or is another image
+	Names  []string      `json:"names,omitempty"`  // at the destination, as the cluster names it
 }
 
 // Import pushes a bundle into a registry, image by image: blobs, children, the
 // image, its tags last. No tag is ever written that names an incomplete image,
 // and no byte becomes content of the registry whose digest was not checked.
+//
+// A list that lacks children is pushed as it is, when the children that it has are
+// there. Where the registry refuses that, the names of an image that is known by tag
+// only are given to the child of one platform, and the result says so; one that is
+// known by digest is skipped: ErrSparse.
 //
 // Volumes may be missing, but for the first: media can come one at a time, in any
 // order. What is at hand is pushed, what came before is asked of the registry, and
@@ -75,18 +86,21 @@ func (b *Bundle) Rehearse(o ImportOptions) ([]ImageResult, error) {
 }
 
 // assume records every image as being in a state, but those that cannot be
-// complete.
+// complete, or for lists that lack something, what then.
 func (im *Importer) assume(state string) {
 	for _, image := range im.images {
 		r := ImageResult{Reference: image.Reference, Digest: image.Digest, State: state}
-		why, lacks := im.lacking[image.Reference]
-		if !lacks && im.volumes != nil {
+		why, lacks := "", false
+		if im.volumes != nil {
 			why, lacks = im.notAtHand(image)
 		}
 		if lacks {
 			r.State, r.Reason = StateSkipped, why
 		} else {
 			r.Names = im.names(image)
+		}
+		if s, sparse := im.nodes.sparseBelow(image.Digest, im.sparse); sparse && !lacks && state == StatePlanned {
+			r.Reason = s.String() + "; " + im.whereRefused(image)
 		}
 		im.record(r)
 	}

@@ -137,9 +137,6 @@ func (x *streamed) begin() error {
 
 // look records an image as present if it is. An error will come again.
 func (im *Importer) look(ctx context.Context, image placed) {
-	if im.lacking[image.Reference] != "" {
-		return
-	}
 	if present, err := im.present(ctx, image); err == nil && present {
 		im.record(ImageResult{Reference: image.Reference, Digest: image.Digest, State: StatePresent, Names: im.names(image)})
 	}
@@ -253,7 +250,7 @@ func (x *streamed) bring(b *pushedBlob, put func(context.Context, oci.Reference,
 func (x *streamed) arrive(b *pushedBlob, err error) {
 	for _, image := range x.waiting[b.entry.Digest] {
 		if err != nil {
-			x.im.conclude(x.ctx, image, "", fmt.Errorf("push %s: %w", b.entry.Digest, err))
+			x.im.conclude(x.ctx, image, ImageResult{}, fmt.Errorf("push %s: %w", b.entry.Digest, err))
 			continue
 		}
 		x.mu.Lock()

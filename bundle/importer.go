@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,11 +24,11 @@ type Importer struct {
 	last    bool // no other medium will come
 
 	// What follows from the inventory.
-	bundle  *Bundle // the first that was given
-	images  []placed
-	nodes   nodeTable
-	lacking map[string]string          // why an image cannot be complete, by reference
-	vital   map[digest.Digest][]string // references that must be there before a release's digest is tagged
+	bundle *Bundle // the first that was given
+	images []placed
+	nodes  nodeTable
+	sparse map[digest.Digest]Sparse   // indexes that lack children
+	vital  map[digest.Digest][]string // references that must be there before a release's digest is tagged
 
 	raw     map[digest.Digest][]byte // nodes, checked
 	volumes []*volumeSet             // of the medium that is being read, the whole first, then further copies
@@ -38,6 +39,7 @@ type Importer struct {
 	results map[string]ImageResult // by reference
 	failed  map[string]error       // likewise
 	asked   map[string]bool        // references that were not there yet
+	refused map[string]bool        // references that were skipped for what they lack
 	absent  map[int]bool           // volumes that something still needs
 	cut     map[int]bool           // those over which something is cut that is still to come
 }
@@ -46,7 +48,7 @@ type Importer struct {
 func NewImporter(client *oci.Client, o ImportOptions) *Importer {
 	return &Importer{
 		client: client, options: o, results: map[string]ImageResult{}, failed: map[string]error{},
-		asked: map[string]bool{}, absent: map[int]bool{}, cut: map[int]bool{},
+		asked: map[string]bool{}, refused: map[string]bool{}, absent: map[int]bool{}, cut: map[int]bool{},
 	}
 }
 
@@ -92,27 +94,14 @@ func (im *Importer) plan(b *Bundle) error {
 		return err
 	}
 	im.bundle, im.images, im.nodes, im.vital = b, images, content.nodeByDigest(), content.releaseParts()
-	im.incomplete()
+	im.sparse = map[digest.Digest]Sparse{}
+	for _, s := range content.Sparse() {
+		im.sparse[s.Digest] = s
+	}
+	if im.options.Platform == (oci.Platform{}) {
+		im.options.Platform = content.Platform()
+	}
 	return nil
-}
-
-// incomplete finds the images that cannot be complete at the destination, for
-// what their sources did not have.
-func (im *Importer) incomplete() {
-	im.lacking = map[string]string{}
-	gone := map[digest.Digest]string{} // an index, and what it lacks
-	for _, m := range im.bundle.Inventory.Content.Missing {
-		if m.Parent != "" {
-			gone[m.Parent] = m.String()
-		}
-	}
-	for _, image := range im.images {
-		im.nodes.walk(image.Digest, func(n Node) {
-			if why, lacks := gone[n.Digest]; lacks {
-				im.lacking[image.Reference] = ErrMissing.Error() + ": " + why
-			}
-		})
-	}
 }
 
 // reach asks the registry whether it answers and lets us push.
@@ -166,17 +155,20 @@ func (c *Content) releaseParts() map[digest.Digest][]string {
 
 // image imports one image, and records what became of it.
 func (im *Importer) image(ctx context.Context, image placed) {
-	state, err := im.attempt(ctx, image)
-	im.conclude(ctx, image, state, err)
+	result, err := im.attempt(ctx, image)
+	im.conclude(ctx, image, result, err)
 }
 
 // conclude records what became of an image.
-func (im *Importer) conclude(ctx context.Context, image placed, state string, err error) {
-	result := ImageResult{Reference: image.Reference, Digest: image.Digest}
+func (im *Importer) conclude(ctx context.Context, image placed, result ImageResult, err error) {
+	if err != nil {
+		result = ImageResult{}
+	}
+	result.Reference, result.Digest = image.Reference, cmp.Or(result.Digest, image.Digest)
 	var failed error
 	switch {
 	case err == nil:
-		result.State, result.Names = state, im.names(image)
+		result.Names = im.names(image)
 	case errors.Is(err, errSkip):
 		result.State, result.Reason = StateSkipped, skipReason(err)
 	case ctx.Err() != nil:
@@ -188,7 +180,7 @@ func (im *Importer) conclude(ctx context.Context, image placed, state string, er
 	im.record(result)
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	im.failed[image.Reference] = failed
+	im.failed[image.Reference], im.refused[image.Reference] = failed, errors.Is(err, ErrSparse)
 }
 
 func (im *Importer) record(r ImageResult) {
@@ -202,18 +194,20 @@ var errSkip = errors.New("skipped")
 
 func skipReason(err error) string { return strings.TrimPrefix(err.Error(), errSkip.Error()+": ") }
 
-func (im *Importer) attempt(ctx context.Context, image placed) (state string, err error) {
-	if why, lacks := im.lacking[image.Reference]; lacks {
-		return "", fmt.Errorf("%w: %s", errSkip, why)
-	}
+func (im *Importer) attempt(ctx context.Context, image placed) (ImageResult, error) {
 	if part := im.waitsFor(image); part != "" {
-		return "", im.ahead(ctx, image, fmt.Errorf("%w: its component %s is not there", errSkip, part))
+		return ImageResult{}, im.ahead(ctx, image, fmt.Errorf("%w: its component %s is not there", errSkip, part))
 	}
 	present, err := im.present(ctx, image)
 	if err != nil || present {
-		return StatePresent, err
+		return ImageResult{State: StatePresent}, err
 	}
-	return StateImported, im.push.image(ctx, image)
+	err = im.push.image(ctx, image)
+	var refused *sparseError
+	if errors.As(err, &refused) {
+		return im.instead(ctx, image, refused)
+	}
+	return ImageResult{State: StateImported}, err
 }
 
 // present asks the registry, once, whether an image is there. What other images
@@ -229,7 +223,11 @@ func (im *Importer) present(ctx context.Context, image placed) (bool, error) {
 	if err != nil || present {
 		return present, err
 	}
+	instead, _ := im.childFor(image)
 	for _, was := range moved {
+		if was.Digest == instead {
+			continue // an earlier import put it there
+		}
 		if err := im.push.keep(ctx, was); err != nil {
 			return false, err
 		}
@@ -303,6 +301,11 @@ func (im *Importer) verdict() error {
 	all := []error{joinSome(failed, maxFailures, "images could not be imported")}
 	if len(im.absent) > 0 {
 		all = append(all, &AbsentError{im.volumeNames(im.absent), im.volumeNames(im.cut)})
+	}
+	refused := maps.Clone(im.refused)
+	maps.DeleteFunc(refused, func(_ string, is bool) bool { return !is })
+	if n := len(refused); n > 0 {
+		all = append(all, fmt.Errorf("%w: %s skipped for that", ErrSparse, images(n)))
 	}
 	if n := len(im.bundle.Inventory.Content.Missing); n > 0 {
 		all = append(all, fmt.Errorf("%w: %d, as the bundle records", ErrMissing, n))

@@ -34,11 +34,12 @@ type Content struct {
 	// SamplesComplete: imagestreams lists every stream that the samples operator of
 	// some cluster owns.
 	SamplesComplete bool      `json:"samplesComplete,omitempty"`
-	Samples         []Samples `json:"samples,omitempty"` // sorted by release and architecture
-	Images          []Image   `json:"images"`            // sorted by reference
-	Nodes           []Node    `json:"nodes"`             // children before their parents
-	Blobs           []Blob    `json:"blobs"`             // configs, then layers, in order of first use
-	Missing         []Missing `json:"missing,omitempty"` // what the sources did not have
+	Samples         []Samples `json:"samples,omitempty"`   // sorted by release and architecture
+	Platforms       []string  `json:"platforms,omitempty"` // sorted: of lists that could be narrowed, the images of these are carried; none = all
+	Images          []Image   `json:"images"`              // sorted by reference
+	Nodes           []Node    `json:"nodes"`               // children before their parents
+	Blobs           []Blob    `json:"blobs"`               // configs, then layers, in order of first use
+	Missing         []Missing `json:"missing,omitempty"`   // what the sources did not have
 
 	// read holds the nodes that planning read, so that they are fetched once.
 	read map[digest.Digest][]byte
@@ -103,6 +104,9 @@ type StreamTag struct {
 type Image struct {
 	Reference string        `json:"reference"` // normalised, with the original host
 	Digest    digest.Digest `json:"digest"`
+	// Index is what the source has under the reference, where that is a list and
+	// Digest its one image that was wanted. "" where the two are the same.
+	Index digest.Digest `json:"index,omitempty"`
 }
 
 // Node is a manifest or index, carried byte for byte.
@@ -113,6 +117,9 @@ type Node struct {
 	Config    digest.Digest   `json:"config,omitempty"`
 	Layers    []digest.Digest `json:"layers,omitempty"` // in order, repeats kept
 	Children  []digest.Digest `json:"children,omitempty"`
+	// Absent are the children that are not carried, each once: those of Missing, and
+	// those that were left out for their platform. An index with any is sparse.
+	Absent []digest.Digest `json:"absent,omitempty"`
 }
 
 // Roles of a blob: the first one it was seen in.
@@ -129,10 +136,13 @@ type Blob struct {
 }
 
 // Missing is something that was asked for, or that an image needs, and that
-// its registry answered not to have.
+// its registry answered not to have; or an image that is not carried for what it
+// lacks.
 type Missing struct {
 	Reference string        `json:"reference"`
-	Parent    digest.Digest `json:"parent,omitempty"` // the index that lists it
+	Digest    digest.Digest `json:"digest,omitempty"` // that a reference without one led to
+	Parent    digest.Digest `json:"parent,omitempty"` // the index that lists it, or the image that needs it
+	Role      string        `json:"role,omitempty"`   // of a blob; "" = a manifest or index
 	Reason    string        `json:"reason"`
 }
 

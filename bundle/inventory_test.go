@@ -17,7 +17,8 @@ import (
 )
 
 // full is a content with everything that there can be: a release, a stream, an
-// index, an index with a missing child, a missing image.
+// index, an index with a missing child and one that was left out, an image that
+// was taken from an index, a missing image, one that lacks a layer.
 func full(t testing.TB) *bundle.Content {
 	t.Helper()
 	payload, cli := "quay.io/o/release"+at("payload"), "quay.io/o/art"+at("cli")
@@ -35,17 +36,22 @@ func full(t testing.TB) *bundle.Content {
 			{Name: "rails", LeftOut: true, Images: []string{"quay.io/team/rails:1"}, Streams: []string{"ruby:3"}},
 		},
 	}}
-	gone := digest.FromString("gone")
+	gone, other, hollow := digest.FromString("gone"), digest.FromString("left out"), digest.FromString("hollow")
+	c.Platforms = []string{"linux/amd64", "linux/arm64"}
+	c.Images[slices.IndexFunc(c.Images, func(i bundle.Image) bool { return i.Reference == "quay.io/team/app:v1" })].Index = digest.FromString("index")
 	for i, n := range c.Nodes {
 		switch n.Digest {
 		case digest.FromString("quay.io/team/list:v1"):
 			c.Nodes[i].Children = []digest.Digest{c.Nodes[i-1].Digest}
 		case digest.FromString("quay.io/team/part:v1"):
-			c.Nodes[i].Children = []digest.Digest{gone}
+			c.Nodes[i].Children = []digest.Digest{c.Nodes[i-1].Digest, gone, other}
+			c.Nodes[i].Absent = []digest.Digest{gone, other}
 		}
 	}
 	c.Missing = []bundle.Missing{
 		{Reference: "quay.io/team/gone:latest", Reason: "the registry answered 404"},
+		{Reference: "quay.io/team/hollow:v1", Digest: hollow, Reason: "not all of it is there"},
+		{Reference: "quay.io/team/hollow@" + string(digest.FromString("layer")), Parent: hollow, Role: bundle.RoleLayer, Reason: "the registry answered 404"},
 		{Reference: "quay.io/team/part@" + string(gone), Parent: digest.FromString("quay.io/team/part:v1"), Reason: "the registry answered 404"},
 	}
 	return c
@@ -189,7 +195,7 @@ func TestContentRules(t *testing.T) {
 		"too many missing":        {func(c *bundle.Content) { c.Missing = make([]bundle.Missing, bundle.MaxImages+1) }, "the limit"},
 		"missing in no order":     {func(c *bundle.Content) { slices.Reverse(c.Missing) }, "not in order"},
 		"missing twice":           {func(c *bundle.Content) { c.Missing = append(c.Missing, c.Missing[1]) }, "not in order"},
-		"missing of no parent":    {func(c *bundle.Content) { c.Missing[1].Parent = "sha256:x" }, "parent"},
+		"missing of no parent":    {func(c *bundle.Content) { c.Missing[3].Parent = "sha256:x" }, "parent"},
 		"listed and missing": {func(c *bundle.Content) {
 			c.Missing = append(c.Missing, bundle.Missing{Reference: "quay.io/team/part:v1", Reason: "x"})
 			slices.SortFunc(c.Missing, byReference)
@@ -212,19 +218,53 @@ func TestContentRules(t *testing.T) {
 		"child not listed":          {func(c *bundle.Content) { c.Nodes[0].Children = []digest.Digest{d} }, "its child"},
 		"child behind its parent":   {func(c *bundle.Content) { c.Nodes[0].Children = []digest.Digest{c.Nodes[1].Digest} }, "its child"},
 		"node in itself":            {func(c *bundle.Content) { c.Nodes[0].Children = []digest.Digest{c.Nodes[0].Digest} }, "its child"},
-		"another's missing child":   {func(c *bundle.Content) { c.Missing[1].Parent = c.Nodes[0].Digest }, "its child"},
-		"image is no reference":     {func(c *bundle.Content) { c.Images[0].Reference = "a b" }, "image: "},
-		"image is not normal":       {func(c *bundle.Content) { c.Images[0].Reference = "busybox" }, "is written"},
-		"images in no order":        {func(c *bundle.Content) { slices.Reverse(c.Images) }, "not in order"},
-		"image twice":               {func(c *bundle.Content) { c.Images[1] = c.Images[0] }, "not in order"},
-		"image of another digest":   {func(c *bundle.Content) { c.Images[0].Digest = c.Images[1].Digest }, "names another digest"},
-		"image without a node":      {func(c *bundle.Content) { c.Images[2].Digest = d }, "its node"},
-		"release twice":             {func(c *bundle.Content) { c.Releases = append(c.Releases, c.Releases[0]) }, "not in order"},
-		"version with a space":      {func(c *bundle.Content) { c.Releases[0].Version = "4 17" }, "not a version"},
-		"version with a newline":    {func(c *bundle.Content) { c.Releases[0].Version = "4.17\n" }, "not a version"},
-		"no architecture":           {func(c *bundle.Content) { c.Releases[0].Architecture = "" }, "not a version and an architecture"},
-		"payload not listed":        {func(c *bundle.Content) { c.Releases[0].Image = "quay.io/o/release:v9" }, "its image"},
-		"component without a name":  {func(c *bundle.Content) { c.Releases[0].Components[0].Name = "" }, "bad name or not in order"},
+		"another's missing child":   {func(c *bundle.Content) { c.Missing[3].Parent = c.Nodes[0].Digest }, "no absent child"},
+		"missing child of nothing":  {func(c *bundle.Content) { c.Missing[3].Parent = d }, "no absent child"},
+		"missing child of a blob":   {func(c *bundle.Content) { c.Missing[3].Parent = digest.FromString("layer") }, "no absent child"},
+		"child not claimed absent":  {func(c *bundle.Content) { part(c).Absent = part(c).Absent[:1] }, "neither listed before it nor absent"},
+		"absent and there":          {func(c *bundle.Content) { part(c).Absent[0] = part(c).Children[0] }, "both listed and absent"},
+		"absent in no order":        {func(c *bundle.Content) { slices.Reverse(part(c).Absent) }, "once and in order"},
+		"absent twice":              {func(c *bundle.Content) { part(c).Absent = append(part(c).Absent, part(c).Absent[0]) }, "once and in order"},
+		"absent and no child":       {func(c *bundle.Content) { c.Nodes[0].Absent = []digest.Digest{d} }, "once and in order"},
+		"left out for nothing":      {func(c *bundle.Content) { c.Platforms = nil; c.Images[2].Index = "" }, "neither missing nor left out"},
+		"index of nothing":          {func(c *bundle.Content) { n := part(c); n.Children = n.Children[1:] }, "none of its children is listed"},
+		"missing and a node":        {func(c *bundle.Content) { c.Missing[1].Digest = c.Nodes[0].Digest }, "the archive has it"},
+		"missing and a blob": {func(c *bundle.Content) {
+			c.Missing[2].Reference = "quay.io/team/hollow@" + string(c.Blobs[0].Digest)
+		}, "the archive has it"},
+		"missing with two digests":  {func(c *bundle.Content) { c.Missing[2].Digest = d }, "one too many"},
+		"missing of no digest":      {func(c *bundle.Content) { c.Missing[1].Digest = "sha256:x" }, "its digest"},
+		"parent and a tag":          {func(c *bundle.Content) { c.Missing[1].Parent = d }, "by digest alone"},
+		"blob of nothing":           {func(c *bundle.Content) { c.Missing[2].Parent = "" }, "of no image"},
+		"lost blob of no role":      {func(c *bundle.Content) { c.Missing[2].Role = "catalog" }, "is not known"},
+		"lost blob of what is here": {func(c *bundle.Content) { c.Missing[2].Parent = c.Nodes[0].Digest }, "no absent child"},
+		"child that is a layer":     {func(c *bundle.Content) { c.Missing[3].Role = bundle.RoleLayer }, "no absent child"},
+		"platform that is none":     {func(c *bundle.Content) { c.Platforms[0] = "amd64" }, "platform"},
+		"platform not normal":       {func(c *bundle.Content) { c.Platforms[0] = "linux/aarch64" }, "platform"},
+		"platforms in no order":     {func(c *bundle.Content) { slices.Reverse(c.Platforms) }, "platform"},
+		"index of a digest":         {func(c *bundle.Content) { c.Images[0].Index = d }, "one of the index"},
+		"index is the image":        {func(c *bundle.Content) { c.Images[2].Index = c.Images[2].Digest }, "one of the index"},
+		"index without a digest":    {func(c *bundle.Content) { c.Images[2].Index = "sha256:x" }, "one of the index"},
+		"component without a child": {func(c *bundle.Content) {
+			n := &c.Nodes[slices.IndexFunc(c.Nodes, func(n bundle.Node) bool {
+				return "quay.io/o/art@"+string(n.Digest) == c.Releases[0].Components[0].Image
+			})]
+			n.Children = []digest.Digest{c.Nodes[0].Digest, digest.FromString("gone")}
+			n.Absent = n.Children[1:]
+			c.Missing = append(c.Missing, bundle.Missing{Reference: "quay.io/z@" + string(n.Absent[0]), Parent: n.Digest, Reason: "x"})
+		}, "some of its image"},
+		"image is no reference":    {func(c *bundle.Content) { c.Images[0].Reference = "a b" }, "image: "},
+		"image is not normal":      {func(c *bundle.Content) { c.Images[0].Reference = "busybox" }, "is written"},
+		"images in no order":       {func(c *bundle.Content) { slices.Reverse(c.Images) }, "not in order"},
+		"image twice":              {func(c *bundle.Content) { c.Images[1] = c.Images[0] }, "not in order"},
+		"image of another digest":  {func(c *bundle.Content) { c.Images[0].Digest = c.Images[1].Digest }, "names another digest"},
+		"image without a node":     {func(c *bundle.Content) { c.Images[2].Digest = d }, "its node"},
+		"release twice":            {func(c *bundle.Content) { c.Releases = append(c.Releases, c.Releases[0]) }, "not in order"},
+		"version with a space":     {func(c *bundle.Content) { c.Releases[0].Version = "4 17" }, "not a version"},
+		"version with a newline":   {func(c *bundle.Content) { c.Releases[0].Version = "4.17\n" }, "not a version"},
+		"no architecture":          {func(c *bundle.Content) { c.Releases[0].Architecture = "" }, "not a version and an architecture"},
+		"payload not listed":       {func(c *bundle.Content) { c.Releases[0].Image = "quay.io/o/release:v9" }, "its image"},
+		"component without a name": {func(c *bundle.Content) { c.Releases[0].Components[0].Name = "" }, "bad name or not in order"},
 		"component twice": {func(c *bundle.Content) {
 			c.Releases[0].Components = append(c.Releases[0].Components, c.Releases[0].Components[0])
 		}, "bad name or not in order"},
@@ -272,6 +312,11 @@ func TestContentRules(t *testing.T) {
 
 func tagOf(name string) bundle.StreamTag {
 	return bundle.StreamTag{Name: "x", From: name, Image: name}
+}
+
+// part is the index of a full content that lacks children.
+func part(c *bundle.Content) *bundle.Node {
+	return &c.Nodes[slices.IndexFunc(c.Nodes, func(n bundle.Node) bool { return len(n.Absent) > 0 })]
 }
 
 func byReference(a, b bundle.Missing) int { return strings.Compare(a.Reference, b.Reference) }

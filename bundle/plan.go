@@ -21,15 +21,27 @@ type Request struct {
 	Images   []oci.Reference       // any images
 	Streams  manifest.ImageStreams // image streams, with their tags
 	Samples  *SamplesRequest       // of the releases' samples operators; nil = none
-	Jobs     int                   // requests at once; 0 = 8
+
+	// Platforms narrow lists that are named by tag only: images for others are left
+	// out. None = all are carried. With Sparse that goes for lists named by digest,
+	// releases' too, which keep their digests and lack children then.
+	Platforms []oci.Platform
+	Sparse    bool
+
+	SkipMissing bool // ask for blobs too, so that images without theirs are found out
+	SkipDenied  bool // take samples that their registry denies for missing
+
+	Jobs     int // requests at once; 0 = 8
 	Progress Progress
 }
 
 // Digest tells one request from another: it is the same for the same images,
-// releases and streams, in whatever order, cut into volumes of the same size.
+// releases and streams, in whatever order, narrowed alike, cut into volumes of the
+// same size. What may be skipped makes no difference.
 func (r Request) Digest(volumeSize int64) digest.Digest {
 	return requestDigest(map[string]any{
-		"releases": names(r.Releases), "images": names(r.Images), "streams": r.Streams, "samples": r.Samples.sorted(), "volumeSize": volumeSize,
+		"releases": names(r.Releases), "images": names(r.Images), "streams": r.Streams, "samples": r.Samples.sorted(),
+		"platforms": names(r.Platforms), "sparse": r.Sparse, "volumeSize": volumeSize,
 	})
 }
 
@@ -46,91 +58,79 @@ func requestDigest(request map[string]any) digest.Digest {
 	return digest.FromBytes(data)
 }
 
-func names(refs []oci.Reference) []string {
+// names are the normal forms of a list, sorted, each once.
+func names[S fmt.Stringer](all []S) []string {
 	var list []string
-	for _, ref := range refs {
-		list = append(list, ref.String())
+	for _, one := range all {
+		list = append(list, one.String())
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
 }
 
-// MissingError is one thing that a source does not have, and that was not
-// allowed to be left out.
-type MissingError struct{ Missing Missing }
-
-func (e *MissingError) Error() string { return ErrMissing.Error() + ": " + e.Missing.String() }
-
-// MissingErrors joins a *MissingError for each of a list; nil for none.
-func MissingErrors(list []Missing) error {
-	errs := make([]error, len(list))
-	for i, m := range list {
-		errs[i] = &MissingError{m}
-	}
-	return errors.Join(errs...)
-}
-
-// key orders what is missing: by reference, then by what lists it.
-func (m Missing) key() string { return m.Reference + " " + string(m.Parent) }
-
-// String names what is missing and what for.
-func (m Missing) String() string {
-	if m.Parent == "" {
-		return fmt.Sprintf("%s (%s)", m.Reference, m.Reason)
-	}
-	return fmt.Sprintf("%s, which index %s lists (%s)", m.Reference, m.Parent, m.Reason)
-}
-
 // Plan resolves all that is asked for: references to digests, digests to nodes,
 // nodes to blobs with their sizes. It is the only place that resolves, so tags
-// that move later change nothing. What the sources answer not to have is listed
-// in the content; a release component that they do not have is an error
-// (*MissingError), as is whatever they refuse. Failures are reported together, not
-// the first alone.
+// that move later change nothing.
+//
+// Whatever it asks for is there, missing, denied or failing, by the status and the
+// code of the answer. What is missing is listed in the content, and so is an image
+// that lacks a blob of its own, where blobs are asked for, or a list without any of
+// its images. It is an error (*MissingError) if a release lacks it. What is denied
+// is an error but for samples, with leave; what fails, when all tries have been
+// made, always is. Errors are reported together, not the first alone.
 func Plan(ctx context.Context, client *oci.Client, r Request) (*Content, error) {
-	p := &planner{
-		client: client, progress: r.Progress, jobs: jobs(r.Jobs), nodes: map[digest.Digest]oci.Node{}, asked: map[string]*asking{},
-		images: map[string]digest.Digest{}, missing: map[string]Missing{}, vital: map[string]bool{},
-	}
+	p := newPlanner(client, r)
 	if err := p.streams(r.Streams); err != nil {
 		return nil, err
 	}
 	p.want(r.Images...)
 	unread := errors.Join(p.releases(ctx, r.Releases), p.samples(ctx, r.Samples))
-	if err := errors.Join(unread, p.resolve(ctx)); err != nil {
+	err := errors.Join(unread, p.resolve(ctx))
+	if err == nil && r.SkipMissing {
+		err = p.askBlobs(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, MissingErrors(p.lost()))
 	}
 	return p.content()
 }
 
-// lost is all that is missing, in order.
-func (p *planner) lost() []Missing {
-	var lost []Missing
-	for _, key := range slices.Sorted(maps.Keys(p.missing)) {
-		lost = append(lost, p.missing[key])
+func newPlanner(client *oci.Client, r Request) *planner {
+	return &planner{
+		client: client, request: r, progress: r.Progress, jobs: jobs(r.Jobs),
+		vital: map[string]bool{}, ofSamples: map[string]bool{}, images: map[string]digest.Digest{},
+		nodes: map[digest.Digest]oci.Node{}, carried: map[digest.Digest]bool{}, asked: map[string]*asking{},
+		lists: map[string]digest.Digest{}, missing: map[string]Missing{},
+		lostBlobs: map[digest.Digest]string{}, lostNodes: map[digest.Digest]string{},
 	}
-	return lost
 }
 
 // planner is one run of Plan.
 type planner struct {
 	client   *oci.Client
+	request  Request
 	jobs     int
 	progress Progress
 
-	wanted   []oci.Reference
-	vital    map[string]bool // names of repositories@digests that releases consist of
-	released []Release
-	stream   []ImageStream
-	complete bool
-	sampled  []Samples
+	wanted    []oci.Reference
+	vital     map[string]bool // names of repositories@digests that releases consist of
+	ofSamples map[string]bool // references that the samples operator's streams and templates name
+	released  []Release
+	stream    []ImageStream
+	complete  bool
+	sampled   []Samples
 
 	mu      sync.Mutex
 	images  map[string]digest.Digest   // by reference
 	nodes   map[digest.Digest]oci.Node // found, wherever
+	carried map[digest.Digest]bool     // nodes that images need; others were looked at only
+	lists   map[string]digest.Digest   // by reference: that gave way to their one image that is wanted
 	asked   map[string]*asking         // by repository and digest
 	missing map[string]Missing         // by reference and parent
 	failed  []error
+
+	lostBlobs map[digest.Digest]string // that no repository has, and what the last one said
+	lostNodes map[digest.Digest]string // that are not whole, and why
 }
 
 // asking is a node that is asked for once, however many images need it.
@@ -141,6 +141,14 @@ type asking struct {
 
 func (p *planner) want(refs ...oci.Reference) { p.wanted = append(p.wanted, refs...) }
 
+// wantSamples wants images of the samples operator.
+func (p *planner) wantSamples(refs []oci.Reference) {
+	p.want(refs...)
+	for _, ref := range refs {
+		p.ofSamples[ref.String()] = true
+	}
+}
+
 func (p *planner) streams(s manifest.ImageStreams) error {
 	p.complete = s.Complete
 	for _, stream := range s.Streams {
@@ -148,8 +156,11 @@ func (p *planner) streams(s manifest.ImageStreams) error {
 		if err != nil {
 			return err
 		}
-		planned.Samples = stream.Managed
-		p.want(refs...)
+		if planned.Samples = stream.Managed; planned.Samples {
+			p.wantSamples(refs)
+		} else {
+			p.want(refs...)
+		}
 		p.stream = append(p.stream, planned)
 	}
 	return nil
@@ -214,15 +225,29 @@ type moreErrors struct {
 func (m *moreErrors) Error() string   { return m.text }
 func (m *moreErrors) Unwrap() []error { return m.errs }
 
+// isSample says whether a reference is one that a stream of the samples operator
+// names.
+func (p *planner) isSample(ref oci.Reference) bool { return p.ofSamples[ref.String()] }
+
+// walk is the way from one image that is wanted to all below it.
+type walk struct {
+	root     oci.Reference
+	attached bool                   // what is attached is wanted too
+	seen     map[digest.Digest]bool // met before, or not wanted
+}
+
 // image resolves one reference with all below it and all attached to it.
 func (p *planner) image(ctx context.Context, ref oci.Reference) {
 	n, err := p.node(ctx, ref)
 	if err != nil {
-		p.fail(ref, "", err)
+		p.fail(ref, ref, "", err)
 		return
 	}
-	p.resolved(ref, n)
-	p.below(ctx, ref, n, !isAttachment(ref), map[digest.Digest]bool{})
+	w := walk{ref, !isAttachment(ref), map[digest.Digest]bool{}}
+	if n, wanted := p.narrow(ctx, w, n); wanted {
+		p.resolved(ref, n)
+		p.below(ctx, w, n)
+	}
 }
 
 func (p *planner) resolved(ref oci.Reference, n oci.Node) {
@@ -278,43 +303,29 @@ func (p *planner) ask(key string) *asking {
 
 // below resolves the children of a node and, if wanted, what is attached to it
 // and them.
-func (p *planner) below(ctx context.Context, ref oci.Reference, n oci.Node, attached bool, seen map[digest.Digest]bool) {
-	if seen[n.Descriptor.Digest] {
-		return
-	}
-	seen[n.Descriptor.Digest] = true
-	if attached {
-		p.attached(ctx, ref.WithDigest(n.Descriptor.Digest))
+func (p *planner) below(ctx context.Context, w walk, n oci.Node) {
+	w.seen[n.Descriptor.Digest] = true
+	p.carry(n.Descriptor.Digest)
+	if w.attached {
+		p.attached(ctx, w.root, n.Descriptor.Digest)
 	}
 	for _, child := range n.Children {
-		at := ref.WithDigest(child.Digest)
-		below, err := p.node(ctx, at)
-		if err != nil {
-			p.fail(at, n.Descriptor.Digest, err)
+		if w.seen[child.Digest] {
 			continue
 		}
-		p.below(ctx, ref, below, attached, seen)
+		at := w.root.WithDigest(child.Digest)
+		below, err := p.node(ctx, at)
+		if err != nil {
+			w.seen[child.Digest] = true
+			p.fail(w.root, at, n.Descriptor.Digest, err)
+			continue
+		}
+		p.below(ctx, w, below)
 	}
 }
 
-// fail records why a reference could not be resolved.
-func (p *planner) fail(ref oci.Reference, parent digest.Digest, err error) {
+func (p *planner) carry(d digest.Digest) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !oci.IsMissing(err) {
-		p.failed = append(p.failed, fmt.Errorf("resolve %s: %w", ref, err))
-		return
-	}
-	m := Missing{Reference: ref.String(), Parent: parent, Reason: reason(err)}
-	p.missing[m.key()] = m
-}
-
-// reason is the registry's answer without what differs between two mirrors of
-// the same content: where it was asked, and in which words it answered.
-func reason(err error) string {
-	var status *oci.StatusError
-	if !errors.As(err, &status) {
-		return "not found"
-	}
-	return fmt.Sprintf("the registry answered %d", status.Status)
+	p.carried[d] = true
 }

@@ -188,7 +188,7 @@ func (p *pusher) countAll(image placed) {
 // whatever it says: collectors and caches are not always of one mind.
 func (p *pusher) image(ctx context.Context, image placed) error {
 	err := p.attempt(ctx, image, false)
-	if isUnknown(err) {
+	if isUnknown(err) && !errors.As(err, new(*sparseError)) {
 		err = p.attempt(ctx, image, true)
 	}
 	return err
@@ -231,8 +231,9 @@ func (p *pusher) everywhere(ctx context.Context, image placed, again bool) error
 
 // fill pushes all that a node needs into a repository, and its children. What it
 // lacks does not keep the rest from being brought: the medium may not come again.
+// Nor does a sparse index below it that is refused, but then it has no use for others.
 func (p *pusher) fill(ctx context.Context, to oci.Reference, root digest.Digest, again bool) error {
-	var lacks error
+	var lacks, refused error
 	for _, n := range p.below(root) {
 		for _, b := range n.blobs() {
 			err := p.blob(ctx, to, b, again)
@@ -241,14 +242,21 @@ func (p *pusher) fill(ctx context.Context, to oci.Reference, root digest.Digest,
 			}
 			lacks = worse(lacks, err)
 		}
-		if n.Digest == root || lacks != nil {
+		if n.Digest == root || lacks != nil || refused != nil && len(n.Children) > 0 {
 			continue // the root goes under its tags; nothing incomplete goes anywhere
 		}
-		if err := p.put(ctx, to.WithDigest(n.Digest), n); err != nil {
+		err := p.put(ctx, to.WithDigest(n.Digest), n)
+		if errors.As(err, new(*sparseError)) {
+			refused, err = err, nil
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return lacks
+	if lacks != nil {
+		return lacks
+	}
+	return refused
 }
 
 // isLack says whether an error is of a blob that no volume has, or none undamaged.
@@ -273,7 +281,11 @@ func (p *pusher) put(ctx context.Context, to oci.Reference, n Node) error {
 		link.Lock()
 		defer link.Unlock()
 	}
-	return p.im.client.PutNode(ctx, to, n.MediaType, p.im.raw[n.Digest])
+	err := p.im.client.PutNode(ctx, to, n.MediaType, p.im.raw[n.Digest])
+	if len(n.Absent) > 0 && oci.IsRefusal(err) {
+		return &sparseError{n.Digest, err}
+	}
+	return err
 }
 
 // link is the lock of a node in a repository.

@@ -166,7 +166,7 @@ func (p *planner) sampleSet(read manifest.Samples, r *SamplesRequest) (Samples, 
 		}
 		chosen[s.Name] = r.chooses(s.Name)
 		if planned.LeftOut = !chosen[s.Name]; !planned.LeftOut {
-			p.want(refs...)
+			p.wantSamples(refs)
 		}
 		set.Streams = append(set.Streams, planned)
 	}
@@ -176,7 +176,7 @@ func (p *planner) sampleSet(read manifest.Samples, r *SamplesRequest) (Samples, 
 			return set, err
 		}
 		if planned.LeftOut = !r.choosesTemplate(t, chosen); !planned.LeftOut {
-			p.want(refs...)
+			p.wantSamples(refs)
 		}
 		set.Templates = append(set.Templates, planned)
 	}

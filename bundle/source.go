@@ -165,7 +165,7 @@ func fetch[T any](s *sources, d digest.Digest, from func(oci.Reference) (T, erro
 		if err == nil {
 			return got, nil
 		}
-		if failed = errors.Join(failed, err); !oci.IsMissing(err) {
+		if failed = errors.Join(failed, err); !oci.IsMissing(err) && !oci.IsDenied(err) {
 			break
 		}
 	}

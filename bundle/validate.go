@@ -1,8 +1,10 @@
 package bundle
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -20,20 +22,21 @@ var (
 )
 
 // validate is the one check of a content, at export and at every reading.
-// It holds that all that is named is there or recorded as missing, once, with
-// one size; that nothing is there without being named; and that no node
-// contains itself.
+// It holds that all that is named is there or recorded as missing or left out,
+// once, with one size; that nothing is there without being named, or although it
+// is missing; and that no node contains itself.
 func (c *Content) validate() error {
 	v := validator{
 		sizes: make(map[digest.Digest]int64, len(c.Nodes)),
 		nodes: make(map[digest.Digest]bool, len(c.Nodes)), blobs: make(map[digest.Digest]bool, len(c.Blobs)),
 		images: make(map[string]bool, len(c.Images)), missing: make(map[string]bool, len(c.Missing)),
+		lost: missingChildren(c), absent: map[parentChild]bool{},
 		used: make(map[digest.Digest]bool, len(c.Blobs)+len(c.Nodes)),
 	}
 	for _, n := range c.Nodes {
 		v.sizes[n.Digest] = n.Size
 	}
-	for _, step := range []func(*Content) error{v.counts, v.missingOnes, v.blobTable, v.nodeTable, v.imageTable, v.releases, v.streams, v.samples, v.nothingUnused} {
+	for _, step := range []func(*Content) error{v.counts, v.platforms, v.missingOnes, v.blobTable, v.nodeTable, v.nothingMissing, v.imageTable, v.releases, v.streams, v.samples, v.nothingUnused} {
 		if err := step(c); err != nil {
 			return err
 		}
@@ -45,6 +48,7 @@ type validator struct {
 	nodes, blobs, used map[digest.Digest]bool
 	sizes              map[digest.Digest]int64 // of nodes
 	images, missing    map[string]bool         // by reference
+	lost, absent       map[parentChild]bool    // children, as the missing ones and as the nodes say
 }
 
 func (v *validator) counts(c *Content) error {
@@ -63,15 +67,32 @@ func (v *validator) counts(c *Content) error {
 	return nil
 }
 
+func (v *validator) platforms(c *Content) error {
+	last := ""
+	for _, s := range c.Platforms {
+		if p, err := oci.ParsePlatform(s); err != nil || p.String() != s || s <= last {
+			return fmt.Errorf("platform %.60q: none, not in its normal form, or not in order", s)
+		}
+		last = s
+	}
+	return nil
+}
+
 func (v *validator) missingOnes(c *Content) error {
 	last := ""
 	for _, m := range c.Missing {
 		if err := checkReference(m.Reference); err != nil {
 			return fmt.Errorf("missing: %w", err)
 		}
-		switch key := m.key(); {
+		switch key, ref := m.key(), m.reference(); {
 		case key <= last:
 			return fmt.Errorf("missing %s: not in order", m.Reference)
+		case m.Digest != "" && (ref.Digest != "" || checkDigest(m.Digest) != nil):
+			return fmt.Errorf("missing %s: its digest %.80q is none, or one too many", m.Reference, string(m.Digest))
+		case m.Parent != "" && (ref.Digest == "" || ref.Tag != ""):
+			return fmt.Errorf("missing %s: it has a parent, and is not named by digest alone", m.Reference)
+		case m.Role != "" && (m.Parent == "" || m.Role != RoleConfig && m.Role != RoleLayer):
+			return fmt.Errorf("missing %s: role %.40q is not known, or of no image", m.Reference, m.Role)
 		case !textPattern.MatchString(m.Reason):
 			return fmt.Errorf("missing %s: reason %.60q is not a line of text", m.Reference, m.Reason)
 		case m.Parent != "" && checkDigest(m.Parent) != nil:
@@ -109,7 +130,6 @@ func (v *validator) blobTable(c *Content) error {
 }
 
 func (v *validator) nodeTable(c *Content) error {
-	missing := missingChildren(c)
 	for _, n := range c.Nodes {
 		if err := checkDigest(n.Digest); err != nil {
 			return fmt.Errorf("node: %w", err)
@@ -128,13 +148,64 @@ func (v *validator) nodeTable(c *Content) error {
 			}
 			v.used[b] = true
 		}
-		for _, child := range n.Children {
-			if !v.nodes[child] && !missing[parentChild{n.Digest, child}] {
-				return fmt.Errorf("node %s: its child %.80q is neither listed before it nor missing", n.Digest, child)
-			}
-			v.used[child] = true
+		if err := v.children(c, n); err != nil {
+			return err
 		}
 		v.nodes[n.Digest] = true
+	}
+	return nil
+}
+
+// children holds that each child is listed, or absent for a reason, and that some
+// are listed.
+func (v *validator) children(c *Content, n Node) error {
+	absent, listed := map[digest.Digest]bool{}, 0
+	for _, child := range n.Absent {
+		absent[child] = true
+	}
+	var claimed []digest.Digest // as Absent must be
+	for _, child := range n.Children {
+		pair := parentChild{n.Digest, child}
+		switch {
+		case v.nodes[child] && absent[child]:
+			return fmt.Errorf("node %s: its child %s is both listed and absent", n.Digest, child)
+		case v.nodes[child]:
+			listed++
+			v.used[child] = true
+		case !absent[child]:
+			return fmt.Errorf("node %s: its child %.80q is neither listed before it nor absent", n.Digest, child)
+		case !v.lost[pair] && len(c.Platforms) == 0:
+			return fmt.Errorf("node %s: its child %.80q is absent, and neither missing nor left out for a platform", n.Digest, child)
+		case !v.absent[pair]:
+			v.absent[pair] = true
+			claimed = append(claimed, child)
+		}
+	}
+	switch {
+	case !slices.Equal(claimed, n.Absent):
+		return fmt.Errorf("node %s: what is absent are not its children, once and in order", n.Digest)
+	case listed == 0 && len(n.Children) > 0:
+		return fmt.Errorf("node %s: none of its children is listed", n.Digest)
+	}
+	return nil
+}
+
+// nothingMissing holds that what is missing is nowhere in the archive, and that it
+// is a child of the index that is said to list it, or a part of what is missing too.
+func (v *validator) nothingMissing(c *Content) error {
+	lost := map[digest.Digest]bool{} // manifests and indexes
+	for _, m := range c.Missing {
+		d := cmp.Or(m.Digest, m.reference().Digest)
+		if v.nodes[d] || v.blobs[d] {
+			return fmt.Errorf("missing %s: the archive has it", m.Reference)
+		}
+		lost[d] = lost[d] || m.Role == ""
+	}
+	for _, m := range c.Missing {
+		child := v.absent[parentChild{m.Parent, m.reference().Digest}] && m.Role == ""
+		if m.Parent != "" && !child && !lost[m.Parent] {
+			return fmt.Errorf("missing %s: it is no absent child of %s", m.Reference, m.Parent)
+		}
 	}
 	return nil
 }
@@ -150,6 +221,8 @@ func (v *validator) imageTable(c *Content) error {
 			return fmt.Errorf("image %s: not in order", i.Reference)
 		case ref.Digest != "" && ref.Digest != i.Digest:
 			return fmt.Errorf("image %s: names another digest than %s", i.Reference, i.Digest)
+		case i.Index != "" && (ref.Digest != "" || i.Index == i.Digest || checkDigest(i.Index) != nil || len(c.Platforms) == 0):
+			return fmt.Errorf("image %s: it cannot be one of the index %.80q", i.Reference, string(i.Index))
 		case v.missing[i.Reference]:
 			return fmt.Errorf("image %s: both listed and missing", i.Reference)
 		case !v.nodes[i.Digest]:
@@ -162,7 +235,7 @@ func (v *validator) imageTable(c *Content) error {
 }
 
 func (v *validator) releases(c *Content) error {
-	lastImage := ""
+	lastImage, nodes := "", c.nodeByDigest()
 	for _, r := range c.Releases {
 		if r.Image <= lastImage {
 			return fmt.Errorf("release %.60q: not in order of its image", r.Version)
@@ -174,6 +247,9 @@ func (v *validator) releases(c *Content) error {
 		if !v.images[r.Image] {
 			return fmt.Errorf("release %s: its image %.200q is not listed", r.Version, r.Image)
 		}
+		if v.incomplete(nodes, r.Image) {
+			return fmt.Errorf("release %s: some of its image %s is missing", r.Version, r.Image)
+		}
 		last := ""
 		for _, component := range r.Components {
 			if !namePattern.MatchString(component.Name) || component.Name <= last {
@@ -182,10 +258,25 @@ func (v *validator) releases(c *Content) error {
 			if !v.images[component.Image] {
 				return fmt.Errorf("release %s: component %s: its image %.200q is not listed", r.Version, component.Name, component.Image)
 			}
+			if v.incomplete(nodes, component.Image) {
+				return fmt.Errorf("release %s: component %s: some of its image %s is missing", r.Version, component.Name, component.Image)
+			}
 			last = component.Name
 		}
 	}
 	return nil
+}
+
+// incomplete says whether a child is missing anywhere below an image, which is
+// listed and named by digest.
+func (v *validator) incomplete(nodes nodeTable, image string) (missing bool) {
+	ref, _ := oci.ParseReference(image)
+	nodes.walk(ref.Digest, func(n Node) {
+		for _, child := range n.Absent {
+			missing = missing || v.lost[parentChild{n.Digest, child}]
+		}
+	})
+	return missing
 }
 
 func (v *validator) streams(c *Content) error {
@@ -328,11 +419,17 @@ type parentChild struct{ parent, child digest.Digest }
 func missingChildren(c *Content) map[parentChild]bool {
 	pairs := map[parentChild]bool{}
 	for _, m := range c.Missing {
-		if ref, err := oci.ParseReference(m.Reference); err == nil && m.Parent != "" {
-			pairs[parentChild{m.Parent, ref.Digest}] = true
+		if m.Parent != "" {
+			pairs[parentChild{m.Parent, m.reference().Digest}] = true
 		}
 	}
 	return pairs
+}
+
+// reference is what is missing, parsed; empty if it is no reference.
+func (m Missing) reference() oci.Reference {
+	ref, _ := oci.ParseReference(m.Reference)
+	return ref
 }
 
 // checkReference holds a reference to its one normal form.

@@ -49,19 +49,27 @@ func (e *StatusError) Error() string {
 }
 
 // IsMissing says whether a registry answered that what was asked for does not
-// exist: 404 or 410, whatever the body says. A host that has no registry at all,
-// or no login, misses nothing: that is a failure.
+// exist: 404 or 410, whatever the body says, unless it says that access is
+// denied. A host that has no registry at all, or no login, misses nothing: that is
+// a failure.
 func IsMissing(err error) bool {
 	var e *StatusError
-	return errors.As(err, &e) && !e.aside && (e.Status == http.StatusNotFound || e.Status == http.StatusGone)
+	return errors.As(err, &e) && !e.aside && e.isGone() && !e.saysDenied()
 }
 
 // IsDenied says whether a registry, or the token service of one, refused: 401
-// or 403.
+// or 403; or 404 with the code of a refusal, by which some hide what there is.
 func IsDenied(err error) bool {
 	var e *StatusError
-	return errors.As(err, &e) && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden)
+	return errors.As(err, &e) && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden || e.isGone() && e.saysDenied())
 }
+
+func (e *StatusError) isGone() bool {
+	return e.Status == http.StatusNotFound || e.Status == http.StatusGone
+}
+
+// saysDenied: the codes of the distribution spec.
+func (e *StatusError) saysDenied() bool { return e.Code == "DENIED" || e.Code == "UNAUTHORIZED" }
 
 // isStatus says whether err is an answer with one of the statuses.
 func isStatus(err error, statuses ...int) bool {
@@ -75,9 +83,9 @@ func isCode(err error, codes ...string) bool {
 	return errors.As(err, &e) && slices.Contains(codes, e.Code)
 }
 
-// isRefusal says whether err is a 4xx that is about the request itself: neither
-// denied nor to be tried later.
-func isRefusal(err error) bool {
+// IsRefusal says whether err is a 4xx that is about the request itself: neither
+// denied nor to be tried later. A manifest that is refused so stays refused.
+func IsRefusal(err error) bool {
 	var e *StatusError
 	return errors.As(err, &e) && e.Status/100 == 4 && !IsDenied(err) && e.Status != http.StatusTooManyRequests && e.Status != http.StatusRequestTimeout
 }

@@ -89,7 +89,8 @@ func TestNodeWithGenericType(t *testing.T) {
 	}
 }
 
-// Answers are classified by their status, never by their words.
+// Answers are classified by their status, and 404 by its code too; never by their
+// words.
 func TestStatuses(t *testing.T) {
 	const ociBody = `{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest \u001b[31munknown","detail":{}},{"code":"SECOND"}]}`
 	for _, c := range []struct {
@@ -104,6 +105,9 @@ func TestStatuses(t *testing.T) {
 		{404, "text/html", "<h1>404</h1>", 1, true, false, ": 404 Not Found"},
 		{404, "", "", 1, true, false, ": 404 Not Found"},
 		{410, "", "", 1, true, false, ": 410 Gone"},
+		{404, "application/json", `{"errors":[{"code":"NAME_UNKNOWN","message":"access denied"}]}`, 1, true, false, ": 404 NAME_UNKNOWN: access denied"},
+		{404, "application/json", `{"errors":[{"code":"DENIED","message":"not found"}]}`, 1, false, true, ": 404 DENIED: not found"},
+		{404, "application/json", `{"errors":[{"code":"UNAUTHORIZED"}]}`, 1, false, true, ": 404 UNAUTHORIZED"},
 		{401, "", ociBody, 1, false, true, ": 401 MANIFEST_UNKNOWN"},
 		{403, "text/html", "404 not found", 1, false, true, ": 403 Forbidden"},
 		{400, "application/json", `{"errors":[]}`, 1, false, false, ": 400 Bad Request"},

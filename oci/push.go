@@ -80,7 +80,7 @@ func (c *Client) Mount(ctx context.Context, r Reference, d digest.Digest, from s
 	q.url.RawQuery = url.Values{"mount": {string(d)}, "from": {from}}.Encode()
 	q.session.from = from
 	resp, err := c.do(ctx, q)
-	if isRefusal(err) || IsDenied(err) {
+	if IsRefusal(err) || IsDenied(err) {
 		return false, nil
 	}
 	if err != nil {

@@ -35,7 +35,7 @@ func (c *Client) Referrers(ctx context.Context, r Reference) ([]ocispec.Descript
 		return nil, false, nil
 	}
 	found, err := c.referrers(ctx, r)
-	if errors.Is(err, errNoReferrers) || isRefusal(err) || isStatus(err, http.StatusNotImplemented) {
+	if errors.Is(err, errNoReferrers) || IsRefusal(err) || isStatus(err, http.StatusNotImplemented) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.noReferrers[r.Registry] = true

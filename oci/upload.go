@@ -131,7 +131,7 @@ func (u *Upload) Commit(ctx context.Context) error {
 	q := u.last()
 	q.limit, q.body = u.client.commit, http.NoBody
 	_, err := u.client.do(ctx, q)
-	if isRefusal(err) {
+	if IsRefusal(err) {
 		// The answer to an earlier try may have been lost: the upload is no more then.
 		if has, asked := u.client.HasBlob(ctx, u.to, u.blob.Digest); has && asked == nil {
 			return nil

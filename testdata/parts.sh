@@ -22,6 +22,12 @@ if [ "$(id -u)" -eq 0 ]; then # only root mounts
     want mkfs.exfat exfatprogs
     want mount.exfat-fuse exfat-fuse
 fi
+
+# The registry of distribution 3, which takes sparse indexes: Debian has none.
+if ! command -v registry >/dev/null 2>&1 && [ ! -x "$(go env GOPATH)/bin/registry" ]; then
+    GOBIN="$(go env GOPATH)/bin" CGO_ENABLED=0 go install github.com/distribution/distribution/v3/cmd/registry@v3.1.2
+fi
+
 [ -n "$missing$optional" ] || exit 0
 
 if [ "$(id -u)" -ne 0 ]; then

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
 
 	"airlift/bundle"
@@ -58,8 +59,11 @@ func checkCluster(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	k := pullCheck{bundle: b, full: c.Bool("full"), secret: c.String("pull-secret")}
+	k := pullCheck{bundle: b, full: c.Bool("full"), secret: c.String("pull-secret"), digests: map[string]digest.Digest{}}
 	if r != nil {
+		for _, h := range r.Held {
+			k.digests[h.Reference] = h.Digest
+		}
 		k.placement, _, err = r.options(c)
 	} else {
 		k.placement, err = placement(c)
@@ -96,6 +100,7 @@ type pullCheck struct {
 	bundle     *bundle.Bundle
 	placement  bundle.Placement
 	held       func(reference string) bool // nil for all that the bundle has
+	digests    map[string]digest.Digest    // what references lead to in the registry, as far as an import said
 	full       bool
 	mirrorSets []byte   // of the cluster; nil for those under --manifests
 	secret     string   // file of the nodes' pull secret; "" for the one under --manifests
@@ -137,7 +142,7 @@ func (k pullCheck) run(c *cli.Context) (*pullable, error) {
 	if err != nil {
 		return nil, err
 	}
-	pulls := cluster.Pulls(&k.bundle.Inventory.Content, k.held)
+	pulls := cluster.Pulls(k.bundle.Inventory.Content.Standing(k.digests), k.held)
 	warnImporter(pulls, p, o.Insecure)
 	found.Results, err = k.bundle.CheckPulls(c.Context, client, pulls, bundle.PullOptions{
 		Placement: p, Full: k.full, Progress: shown.event,

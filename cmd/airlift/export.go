@@ -34,6 +34,8 @@ func exportCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "samples-include", Usage: "of the samples, carry the image streams named like `GLOB` (may be repeated; default: all)"},
 			&cli.StringSliceFlag{Name: "samples-exclude", Usage: "of the samples, leave out the image streams named like `GLOB` (may be repeated)"},
 			&cli.StringSliceFlag{Name: "samples-arch", Usage: "carry the samples for clusters of `ARCH`: x86_64, aarch64, ppc64le, s390x, or all (may be repeated; default: the release's, for a multi release all)"},
+			&cli.StringSliceFlag{Name: "platform", Usage: "of images that are named by tag only, carry those for `OS/ARCH` (may be repeated; default: all); lists named by digest stay whole"},
+			&cli.BoolFlag{Name: "sparse", Usage: "with --platform: narrow lists named by digest too, those of releases included; few registries take them so"},
 			&cli.StringFlag{Name: "from", Usage: "carry exactly what the bundle.json `FILE` lists, instead"},
 			&cli.StringFlag{Name: "volume", Usage: "with --from: make the volumes `N`, N-M or N- of that bundle again, bit for bit"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write into `DIR`; - writes a stream to stdout, for a pipe"},
@@ -43,7 +45,8 @@ func exportCommand() *cli.Command {
 			&cli.StringFlag{Name: "key", Usage: "sign with the key in `NAME.key`"},
 			&cli.BoolFlag{Name: "unsigned", Usage: "do not sign: nobody can tell whose the bundle is"},
 			&cli.StringFlag{Name: "volume-size", Usage: "cut the archive into volumes of at most `SIZE`: bytes, 4GiB, or fat32, cd, dvd, dvd-dl, bd (default on FAT: fat32)"},
-			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the sources do not have, record it, and end with exit code 3"},
+			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the sources do not have, record it, and end with exit code 3; every layer is asked for first"},
+			&cli.BoolFlag{Name: "skip-denied", Usage: "go on without the samples that a source denies (401, 403), record them, and end with exit code 3"},
 			&cli.BoolFlag{Name: "restart", Usage: "throw away the unfinished export that the directory holds"},
 			&cli.BoolFlag{Name: "recheck", Usage: "before going on, read again what an interrupted run has written"},
 			&cli.BoolFlag{Name: "read-back", Usage: "when a medium is complete, read it again from the medium and check every byte"},
@@ -68,6 +71,7 @@ func export(c *cli.Context) (err error) {
 		if err != nil {
 			return err
 		}
+		warnNarrowed(c, &inv.Content)
 		return errors.Join(printPlan(c.App.Writer, inv), skippedOrNot(c, inv.Content.Missing))
 	}
 	write, results := x.media, c.App.Writer
@@ -124,14 +128,22 @@ func exportClient(c *cli.Context, shown *progress) (*oci.Client, error) {
 	return newClient(c, mirrors, shown.tell)
 }
 
+// withoutLeave is what the sources did not have and may not be skipped.
+func withoutLeave(c *cli.Context, missing []bundle.Missing) []bundle.Missing {
+	if c.Bool("skip-missing") {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(missing), func(m bundle.Missing) bool { return c.Bool("skip-denied") && m.Denied() })
+}
+
 // skippedOrNot says what the sources did not have: with leave to skip it the
 // bundle is complete but for that, else it was not made.
 func skippedOrNot(c *cli.Context, missing []bundle.Missing) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	if !c.Bool("skip-missing") {
-		return withHint(bundle.MissingErrors(missing), "nothing was written; --skip-missing goes on without what is listed, and records it")
+	if not := withoutLeave(c, missing); len(not) > 0 {
+		return withHint(bundle.MissingErrors(not), "nothing was written; --skip-missing goes on without what is listed, and records it")
 	}
 	var skipped []error
 	for _, m := range missing {
@@ -154,6 +166,9 @@ func printPlan(w io.Writer, inv *bundle.Inventory) error {
 	}
 	for _, m := range inv.Content.Missing {
 		fmt.Fprintf(t, "missing\t%s\n", printable(m.String()))
+	}
+	for _, s := range inv.Content.Sparse() {
+		fmt.Fprintf(t, "sparse\t%s\n", s)
 	}
 	for _, v := range inv.Storage.Volumes {
 		fmt.Fprintf(t, "volume\t%s  %d bytes\n", v.Name, v.Size)

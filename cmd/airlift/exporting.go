@@ -64,12 +64,13 @@ func (x *exporting) stream() (*bundle.Inventory, error) {
 		return nil, usagef("--output - writes an archive to stdout, and that is a terminal: pipe it somewhere")
 	}
 	inv, err := x.asked.plan(x.c, x.client, x.shown)
-	if err == nil && len(inv.Content.Missing) > 0 && !x.c.Bool("skip-missing") {
+	if err == nil && len(withoutLeave(x.c, inv.Content.Missing)) > 0 {
 		err = skippedOrNot(x.c, inv.Content.Missing)
 	}
 	if err != nil {
 		return nil, err
 	}
+	warnNarrowed(x.c, &inv.Content)
 	signal.Ignore(syscall.SIGPIPE) // a reader that has gone is an error, and said as such
 	o := x.options
 	o.Progress = x.shown.event
@@ -149,8 +150,9 @@ func (x *exporting) onto(dir string, inv *bundle.Inventory) (_ *bundle.Inventory
 		if inv, err = x.asked.plan(x.c, x.client, x.shown); err != nil {
 			return nil, err
 		}
+		warnNarrowed(x.c, &inv.Content)
 	}
-	if len(inv.Content.Missing) > 0 && !x.c.Bool("skip-missing") {
+	if len(withoutLeave(x.c, inv.Content.Missing)) > 0 {
 		return nil, skippedOrNot(x.c, inv.Content.Missing)
 	}
 	return inv, x.write(out, dir, inv)

@@ -35,6 +35,7 @@ var classes = []struct {
 	{bundle.ErrNoSpace, exitNoSpace},
 	{nil, exitFailed},
 	{bundle.ErrMissing, exitMissing},
+	{bundle.ErrSparse, exitMissing},
 	{bundle.ErrUnpullable, exitMissing},
 }
 

@@ -68,7 +68,7 @@ func (x *exporting) onward(after *bundle.NextMediumError, dir string, more ...st
 	if x.c.IsSet("checkpoint") {
 		words = append(words, "--checkpoint", x.c.String("checkpoint"))
 	}
-	for _, name := range []string{"skip-missing", "read-back"} {
+	for _, name := range []string{"skip-missing", "skip-denied", "read-back"} {
 		if x.c.Bool(name) {
 			words = append(words, "--"+name)
 		}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
 
 	"airlift/bundle"
@@ -32,6 +33,7 @@ func importCommand() *cli.Command {
 		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), samplesFlags(), clusterFlags(), []cli.Flag{
 			reuseFlag(),
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the bundle records as missing at its sources, and end with exit code 3"},
+			&cli.StringFlag{Name: "platform", Usage: "where the registry refuses a list that lacks images, let its tag name the image for `OS/ARCH` (default: what the bundle was narrowed to, or its release's, or linux/amd64)"},
 			&cli.BoolFlag{Name: "no-check", Usage: "do not ask the registry afterwards for what a cluster would pull, as airlift check does"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, and connect to nothing"},
 		}, clientFlags(), []cli.Flag{quietFlag()}),
@@ -62,6 +64,11 @@ func importBundle(c *cli.Context) error {
 		say(os.Stderr, "signatures of other keys, not checked: %s", strings.Join(b.Unchecked, ", "))
 	}
 	o := bundle.ImportOptions{Placement: p, SkipMissing: c.Bool("skip-missing")}
+	if s := c.String("platform"); s != "" {
+		if o.Platform, err = oci.ParsePlatform(s); err != nil {
+			return usagef("--platform: %w", err)
+		}
+	}
 	if c.Bool("dry-run") {
 		return rehearse(c.App.Writer, from, o)
 	}
@@ -90,16 +97,16 @@ func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, results [
 	if code := exitCode(err); results == nil || c.Bool("no-check") || code != exitComplete && code != exitMissing {
 		return nil
 	}
-	held := map[string]bool{}
+	held := map[string]digest.Digest{}
 	for _, r := range results {
 		if r.State == bundle.StateImported || r.State == bundle.StatePresent {
-			held[r.Reference] = true
+			held[r.Reference] = r.Digest
 		}
 	}
 	if len(held) == 0 {
 		return nil
 	}
-	k := pullCheck{bundle: b, placement: p, caFiles: c.StringSlice("ca-file"), held: func(reference string) bool { return held[reference] }}
+	k := pullCheck{bundle: b, placement: p, caFiles: c.StringSlice("ca-file"), digests: held, held: func(reference string) bool { return held[reference] != "" }}
 	found, err := k.run(c)
 	if err != nil {
 		return fmt.Errorf("check what a cluster can pull: %w", err)
@@ -250,6 +257,8 @@ func importHint(err error) error {
 	switch {
 	case errors.As(err, &missing):
 		return withHint(err, "nothing was pushed; --skip-missing goes on without what is listed")
+	case errors.Is(err, bundle.ErrSparse):
+		return withHint(err, sparseHint+"; or export without --sparse")
 	case errors.Is(err, context.Canceled):
 		return withHint(err, "the same command goes on with what is not there yet")
 	case errors.As(err, &absent) && len(absent.Cut) > 0:
@@ -273,7 +282,7 @@ func manifestsHint(err error) error {
 }
 
 // printResults sums up what became of the images. Those that are skipped have a
-// line, and in a dry run all; of what failed the error speaks, and report.json
+// line, and those that others stand for, and in a dry run all; of what failed the error speaks, and report.json
 // tells of every image.
 func printResults(w io.Writer, results []bundle.ImageResult) error {
 	words := map[string]string{bundle.StatePresent: "already there", bundle.StateOpen: "not finished", bundle.StatePlanned: "to import"}
@@ -297,7 +306,14 @@ func resultLine(r bundle.ImageResult) string {
 	case bundle.StateSkipped:
 		return "skipped " + r.Reference + ": " + r.Reason
 	case bundle.StatePlanned:
-		return "to import " + r.Reference + " as " + strings.Join(r.Names, " and ")
+		line := "to import " + r.Reference + " as " + strings.Join(r.Names, " and ")
+		if r.Reason != "" {
+			line += " (" + r.Reason + ")"
+		}
+		return line
+	}
+	if r.Index != "" {
+		return "one image of " + r.Reference + ": " + r.Reason
 	}
 	return ""
 }

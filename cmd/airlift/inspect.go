@@ -40,6 +40,8 @@ type overview struct {
 	Samples    []sampleOverview  `json:"samples"`
 	Images     []imageOverview   `json:"images"`
 	Missing    []bundle.Missing  `json:"missing"`
+	Platforms  []string          `json:"platforms,omitempty"` // that lists were narrowed to
+	Sparse     []bundle.Sparse   `json:"sparse,omitempty"`
 	Size       int64             `json:"size"` // of the archive, bytes
 	Volumes    []volumeOverview  `json:"volumes"`
 }
@@ -124,6 +126,7 @@ func overviewOf(b *bundle.Bundle) (*overview, error) {
 		Signers: append([]string{}, b.Signers...), Unchecked: append([]string{}, b.Unchecked...),
 		Releases: []releaseOverview{}, Streams: []streamOverview{}, Samples: []sampleOverview{}, Images: []imageOverview{},
 		Missing: append([]bundle.Missing{}, inv.Content.Missing...), Size: inv.Storage.Size,
+		Platforms: inv.Content.Platforms, Sparse: inv.Content.Sparse(),
 	}
 	for _, f := range findings {
 		o.Incomplete = append(o.Incomplete, f.Error())
@@ -200,6 +203,12 @@ func (o *overview) print(w io.Writer) error {
 	for _, i := range o.Images {
 		fmt.Fprintf(t, "image\t%s  %s\n", imageLine(i.Image), humanize.IBytes(uint64(i.Size)))
 	}
+	if len(o.Platforms) > 0 {
+		fmt.Fprintf(t, "narrowed to\t%s\n", strings.Join(o.Platforms, ", "))
+	}
+	for _, s := range o.Sparse {
+		fmt.Fprintf(t, "sparse\t%s\n", s)
+	}
 	for _, m := range o.Missing {
 		fmt.Fprintf(t, "missing\t%s\n", printable(m.String()))
 	}
@@ -215,6 +224,9 @@ func imageLine(i bundle.Image) string {
 	line := i.Reference
 	if !strings.HasSuffix(line, "@"+i.Digest.String()) {
 		line += "  " + i.Digest.String()
+	}
+	if i.Index != "" {
+		line += "  of " + i.Index.String()
 	}
 	return printable(line)
 }

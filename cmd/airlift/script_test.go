@@ -24,8 +24,9 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/script/*.txtar, each in an empty directory, with
 // airlift and exits among the programs and these commands:
 //
-//	registry NAME [tls|nosan|memory] [USER:PASSWORD]…
-//		starts a registry and sets $NAME to its host, ${NAME}_CA to the file
+//	registry NAME [tls|nosan|memory|sparse] [USER:PASSWORD]…
+//		starts a registry, which with sparse takes lists whose images are not
+//		all there, and sets $NAME to its host, ${NAME}_CA to the file
 //		of its CA and ${NAME}_AUTH to an auth file for it, of the first user.
 //	tokens NAME REGISTRY USER:PASSWORD:ACTIONS…
 //		serves a registry at $NAME to who has a token for it; ACTIONS are pull,

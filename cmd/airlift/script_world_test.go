@@ -74,6 +74,8 @@ func (w *world) registry(ts *testscript.TestScript, args []string) {
 		case arg == "memory":
 			w.memory(ts, name[0])
 			return
+		case arg == "sparse":
+			opts.Sparse = true
 		case arg == "tls" || arg == "nosan":
 			opts.TLS, opts.NoSAN = true, arg == "nosan"
 		default:
@@ -259,6 +261,20 @@ var shapes = map[string]func(b *ocitest.Builder, repo, tag string) ocispec.Descr
 	"list": func(b *ocitest.Builder, repo, tag string) ocispec.Descriptor {
 		return b.Index(repo, tag, true,
 			plainImage(b, repo, "", ocitest.ImageOpts{Docker: true}), plainImage(b, repo, "", ocitest.ImageOpts{Docker: true, Arch: "arm64"}))
+	},
+	// A list whose second image is gone.
+	"lossy": func(b *ocitest.Builder, repo, tag string) ocispec.Descriptor {
+		lost := plainImage(b, repo, "", ocitest.ImageOpts{Docker: true, Arch: "arm64"})
+		list := b.Index(repo, tag, true, plainImage(b, repo, "", ocitest.ImageOpts{Docker: true}), lost)
+		b.DeleteManifest(repo, lost.Digest)
+		return list
+	},
+	// An image whose layer is gone.
+	"hollow": func(b *ocitest.Builder, repo, tag string) ocispec.Descriptor {
+		layer := b.RandomLayer(repo, repo, 1000)
+		image := b.Image(repo, tag, ocitest.ImageOpts{Layers: []ocispec.Descriptor{layer}})
+		b.DeleteBlob(repo, layer.Digest)
+		return image
 	},
 	"index":  (*ocitest.Builder).AttestationIndex,
 	"nested": (*ocitest.Builder).NestedIndex,

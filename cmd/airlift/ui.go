@@ -19,8 +19,8 @@ package main
 //     0    complete
 //     1    failed
 //     2    usage: asked for what cannot be done, nothing was begun
-//     3    complete but for what the inventory records as missing, or for what a
-//     cluster could not pull, all of it listed
+//     3    complete but for what the inventory records as missing, for sparse lists
+//     that the registry refused, or for what a cluster could not pull, all of it listed
 //     4    damaged content
 //     5    not signed by a trusted key
 //     6    no space

@@ -28,7 +28,7 @@ func (c registryConfig) run(t testing.TB, program string, r *Registry) bool {
 	for deadline := time.Now().Add(startLimit); time.Now().Before(deadline); {
 		select {
 		case <-ended:
-			t.Logf("%s ended: %s", registryProgram, &output)
+			t.Logf("%s ended: %s", program, &output)
 			return false
 		case <-time.After(10 * time.Millisecond):
 		}
@@ -38,7 +38,7 @@ func (c registryConfig) run(t testing.TB, program string, r *Registry) bool {
 		}
 	}
 	stop(cmd, ended)
-	t.Fatalf("%s does not answer at %s: %s", registryProgram, r.URL, &output)
+	t.Fatalf("%s does not answer at %s: %s", program, r.URL, &output)
 	return false
 }
 

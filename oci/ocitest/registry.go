@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"go/build"
 	"maps"
 	"net"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 
 const (
 	registryProgram = "docker-registry"
+	sparseProgram   = "registry"       // distribution 3
 	startLimit      = 20 * time.Second // until the registry answers; it takes some 40 ms
 	startTries      = 5                // ports to try: a free port may be taken in between
 	markHeader      = "X-Ocitest-Mark" // tells our own process from another at the same port
@@ -47,6 +49,7 @@ type RegistryOptions struct {
 	User     string // demand this user, by htpasswd
 	Password string
 	Others   map[string]string // passwords of further users, who may do the same
+	Sparse   bool              // run distribution 3, set to take indexes whose children are not all there
 }
 
 // StartRegistry runs Debian's docker-registry 2.8 on a free loopback port over
@@ -62,10 +65,10 @@ func StartRegistry(t testing.TB) *Registry {
 // StartRegistryWith is [StartRegistry] with options.
 func StartRegistryWith(t testing.TB, opts RegistryOptions) *Registry {
 	t.Helper()
-	program := Program(t, registryProgram)
+	program := Program(t, opts.program())
 	dir := t.TempDir()
 	r := &Registry{Root: filepath.Join(dir, "root"), user: opts.User, password: opts.Password}
-	config := registryConfig{dir: dir, root: r.Root, mark: rand.Text()}
+	config := registryConfig{dir: dir, root: r.Root, mark: rand.Text(), sparse: opts.Sparse}
 	scheme := "http"
 	if opts.TLS {
 		scheme = "https"
@@ -83,8 +86,15 @@ func StartRegistryWith(t testing.TB, opts RegistryOptions) *Registry {
 			return r
 		}
 	}
-	t.Fatalf("start %s: no port of %d could be had", registryProgram, startTries)
+	t.Fatalf("start %s: no port of %d could be had", program, startTries)
 	return nil
+}
+
+func (o RegistryOptions) program() string {
+	if o.Sparse {
+		return sparseProgram
+	}
+	return registryProgram
 }
 
 // Builder returns a builder that pushes to r with its CA and credentials.
@@ -92,12 +102,16 @@ func (r *Registry) Builder() *Builder {
 	return newBuilder(r.URL, r.client)
 }
 
-// Program returns the path of a program that a test needs. Without it the test
+// Program returns the path of a program that a test needs: from PATH, or from
+// where go install puts programs. Without it the test
 // is skipped, but on CI (CI=true) and for root it fails, for there it can be
 // installed.
 func Program(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
+	if err != nil {
+		path, err = exec.LookPath(filepath.Join(build.Default.GOPATH, "bin", name))
+	}
 	switch {
 	case err == nil:
 		return path
@@ -217,6 +231,7 @@ type registryConfig struct {
 	dir, root, mark string
 	cert, key       string
 	htpasswd        string
+	sparse          bool
 }
 
 func (c registryConfig) yaml(addr string) []byte {
@@ -225,6 +240,9 @@ func (c registryConfig) yaml(addr string) []byte {
 	fmt.Fprintf(&b, "storage:\n  filesystem: {rootdirectory: %q}\n", c.root)
 	fmt.Fprintf(&b, "  delete: {enabled: true}\n")
 	fmt.Fprintf(&b, "  maintenance: {uploadpurging: {enabled: false}}\n")
+	if c.sparse {
+		fmt.Fprintf(&b, "validation: {manifests: {indexes: {platforms: none}}}\n")
+	}
 	fmt.Fprintf(&b, "http:\n  addr: %q\n  secret: ocitest\n", addr)
 	fmt.Fprintf(&b, "  headers: {%s: [%q]}\n", markHeader, c.mark)
 	if c.cert != "" {
