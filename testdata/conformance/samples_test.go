@@ -189,3 +189,24 @@ func expectImport(t *testing.T, c *Cluster, ref string, want digest.Digest) {
 	byDigest := parse(t, ref).WithDigest(want).String()
 	expectPulls(t, c, map[string]digest.Digest{byDigest: want})
 }
+
+// TestSamplesPatches: the API server takes every form of the patch.
+func TestSamplesPatches(t *testing.T) {
+	for name, p := range map[string]airlift.SamplesPatch{
+		"templates":   {Registry: "m.example:5000/ocp", Skipped: []string{"ruby"}, Templates: []string{"django", "rails"}},
+		"no registry": {Skipped: []string{}, Templates: []string{}},
+		"removed":     {Removed: true},
+	} {
+		text, err := p.YAML()
+		if err == nil {
+			err = schemas(t).CheckPatch([]byte(samplesConfig), text)
+		}
+		if err != nil {
+			t.Errorf("%s: %v\n%s", name, err, text)
+		}
+	}
+	bad := []byte("spec: {managementState: Managed, skippedTemplate: [a]}")
+	if schemas(t).CheckPatch([]byte(samplesConfig), bad) == nil {
+		t.Error("a field that is none was taken")
+	}
+}
