@@ -258,7 +258,7 @@ func importHint(err error) error {
 	case errors.As(err, &missing):
 		return withHint(err, "nothing was pushed; --skip-missing goes on without what is listed")
 	case errors.Is(err, bundle.ErrSparse):
-		return withHint(err, sparseHint+"; or export without --sparse")
+		return withHint(err, sparseHint+"; what was left out on purpose comes with an export without --sparse")
 	case errors.Is(err, context.Canceled):
 		return withHint(err, "the same command goes on with what is not there yet")
 	case errors.As(err, &absent) && len(absent.Cut) > 0:
