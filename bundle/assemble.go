@@ -31,6 +31,7 @@ func (p *planner) content() (*Content, error) {
 	c.Releases = slices.CompactFunc(slices.SortedFunc(slices.Values(p.released), func(a, b Release) int { return cmp.Compare(a.Image, b.Image) }),
 		func(a, b Release) bool { return a.Image == b.Image })
 	c.Streams, c.SamplesComplete = p.stream, p.complete
+	c.Samples = sortedSamples(p.sampled)
 	c.Platforms, c.Missing = names(p.request.Platforms), p.lost()
 	return c, c.validate()
 }

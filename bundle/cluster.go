@@ -144,7 +144,7 @@ func (c *Cluster) Pulls(content *Content, held func(reference string) bool) []Pu
 		carried[image.Reference] = image.Digest
 		all = append(all, c.byNode(image)...)
 	}
-	for _, s := range content.Streams {
+	for _, s := range content.allStreams() {
 		for _, t := range s.Tags {
 			if d, found := carried[t.Image]; found && !c.skips(s) {
 				all = append(all, c.byStream(s, t, d))
@@ -162,7 +162,7 @@ func merged(all []Pull) []Pull {
 	var pulls []Pull
 	for _, p := range all {
 		if last := len(pulls) - 1; last >= 0 && pulls[last].Way == p.Way && pulls[last].Reference == p.Reference {
-			pulls[last].Streams = append(pulls[last].Streams, p.Streams...)
+			pulls[last].Streams = union(pulls[last].Streams, p.Streams)
 			continue
 		}
 		pulls = append(pulls, p)
@@ -172,7 +172,7 @@ func merged(all []Pull) []Pull {
 
 // skips says whether the samples operator was told to leave a stream alone.
 func (c *Cluster) skips(s ImageStream) bool {
-	return s.Samples && c.Samples != nil && slices.Contains(c.Samples.Skipped, s.Name)
+	return s.Samples && c.Samples != nil && (c.Samples.Removed || slices.Contains(c.Samples.Skipped, s.Name))
 }
 
 func (c *Cluster) byNode(image Image) []Pull {

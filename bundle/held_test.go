@@ -58,8 +58,8 @@ func TestSecondImport(t *testing.T) {
 		cli: {"m.example/ocp/o/art:4.17.3-x86_64-cli"}, next: {"m.example/ocp/o/next:4.17.4-x86_64-cli"},
 		python: {"m.example/ocp/ubi8/python-39:1-117"}, app: {"m.example/ocp/team/app:v1"},
 	}
-	if len(report.Streams) != 1 || report.Streams[0].Name != "python" {
-		t.Errorf("the operator's streams have become %+v", report.Streams)
+	if len(report.Operators) != 1 || report.Operators[0].Samples.Streams[0].Name != "python" {
+		t.Errorf("the samples operator's streams have become %+v", report.Operators)
 	}
 	if diff := gocmp.Diff(want, held); diff != "" {
 		t.Errorf("held (-want +got): %s", diff)

@@ -31,8 +31,10 @@ type Inventory struct {
 type Content struct {
 	Releases []Release     `json:"releases,omitempty"`
 	Streams  []ImageStream `json:"imagestreams,omitempty"`
-	// SamplesComplete: imagestreams lists every stream that the samples operator owns.
+	// SamplesComplete: imagestreams lists every stream that the samples operator of
+	// some cluster owns.
 	SamplesComplete bool      `json:"samplesComplete,omitempty"`
+	Samples         []Samples `json:"samples,omitempty"`   // sorted by release and architecture
 	Platforms       []string  `json:"platforms,omitempty"` // sorted: of lists that could be narrowed, the images of these are carried; none = all
 	Images          []Image   `json:"images"`              // sorted by reference
 	Nodes           []Node    `json:"nodes"`               // children before their parents
@@ -57,11 +59,38 @@ type Component struct {
 	Image string `json:"image"` // reference, by digest
 }
 
+// Samples is what the samples operator of a release creates on the clusters of
+// one architecture: all of it, carried or not.
+type Samples struct {
+	Release      string        `json:"release"`             // its image
+	Architecture string        `json:"architecture"`        // x86_64, aarch64, ppc64le or s390x
+	Streams      []ImageStream `json:"imagestreams"`        // sorted by name
+	Templates    []Template    `json:"templates,omitempty"` // sorted by name
+}
+
 // ImageStream is a stream with the tags that name images.
 type ImageStream struct {
-	Name    string      `json:"name"`
-	Samples bool        `json:"samples,omitempty"` // the samples operator owns it
-	Tags    []StreamTag `json:"tags,omitempty"`
+	Name    string `json:"name"`
+	Samples bool   `json:"samples,omitempty"` // in Content.Streams: the samples operator owns it
+	// LeftOut, in Samples: by choice, its images were not asked for.
+	LeftOut    bool        `json:"leftOut,omitempty"`
+	Tags       []StreamTag `json:"tags,omitempty"`
+	Aliases    []Alias     `json:"aliases,omitempty"`               // sorted by name
+	Repository string      `json:"dockerImageRepository,omitempty"` // a cluster imports whatever it has; not carried
+}
+
+// Alias is a tag that follows another one of its stream.
+type Alias struct {
+	Name string `json:"name"`
+	Tag  string `json:"tag"`
+}
+
+// Template is a template with what it needs to be of use.
+type Template struct {
+	Name    string   `json:"name"`
+	LeftOut bool     `json:"leftOut,omitempty"` // by choice, its images were not asked for
+	Images  []string `json:"images,omitempty"`  // references, sorted: nodes pull them as they are
+	Streams []string `json:"imagestreamtags,omitempty"`
 }
 
 // StreamTag is one tag of an image stream.

@@ -25,6 +25,17 @@ func full(t testing.TB) *bundle.Content {
 	c := contentOf(t, payload, cli, "quay.io/team/app:v1", "quay.io/team/list:v1", "quay.io/team/part:v1")
 	released(t, c, "4.17.3", payload, "cli", cli)
 	stream(t, c, "python", "3.9", "quay.io/team/app:v1", "gone", "quay.io/team/gone")
+	c.Samples = []bundle.Samples{{
+		Release: payload, Architecture: "x86_64",
+		Streams: []bundle.ImageStream{
+			{Name: "python", Tags: c.Streams[0].Tags, Aliases: []bundle.Alias{{Name: "a", Tag: "3.9"}, {Name: "latest", Tag: "3.9"}}, Repository: "quay.io/team/all"},
+			{Name: "ruby", LeftOut: true, Tags: []bundle.StreamTag{tagOf("quay.io/team/ruby:3")}},
+		},
+		Templates: []bundle.Template{
+			{Name: "django", Images: []string{"quay.io/team/app:v1", "quay.io/team/gone:latest"}, Streams: []string{"cli:latest", "python:3.9"}},
+			{Name: "rails", LeftOut: true, Images: []string{"quay.io/team/rails:1"}, Streams: []string{"ruby:3"}},
+		},
+	}}
 	gone, other, hollow := digest.FromString("gone"), digest.FromString("left out"), digest.FromString("hollow")
 	c.Platforms = []string{"linux/amd64", "linux/arm64"}
 	c.Images[slices.IndexFunc(c.Images, func(i bundle.Image) bool { return i.Reference == "quay.io/team/app:v1" })].Index = digest.FromString("index")
@@ -257,20 +268,39 @@ func TestContentRules(t *testing.T) {
 		"component twice": {func(c *bundle.Content) {
 			c.Releases[0].Components = append(c.Releases[0].Components, c.Releases[0].Components[0])
 		}, "bad name or not in order"},
-		"component not listed":       {func(c *bundle.Content) { c.Releases[0].Components[0].Image = "quay.io/o/x:v1" }, "component cli: its image"},
-		"component only missing":     {func(c *bundle.Content) { c.Releases[0].Components[0].Image = c.Missing[0].Reference }, "component cli: its image"},
-		"stream with a slash":        {func(c *bundle.Content) { c.Streams[0].Name = "../x" }, "bad name or not in order"},
-		"stream twice":               {func(c *bundle.Content) { c.Streams = append(c.Streams, c.Streams[0]) }, "bad name or not in order"},
-		"tag without a name":         {func(c *bundle.Content) { c.Streams[0].Tags[0].Name = "" }, "tag \"\""},
-		"tags in no order":           {func(c *bundle.Content) { slices.Reverse(c.Streams[0].Tags) }, "not in order"},
-		"tag with a slash":           {func(c *bundle.Content) { c.Streams[0].Tags[0].Name = "a/b" }, "bad name"},
-		"tag of another image":       {func(c *bundle.Content) { c.Streams[0].Tags[0].Image = "quay.io/team/list:v1" }, "is not the image"},
-		"tag of no reference":        {func(c *bundle.Content) { c.Streams[0].Tags[0].From = "http://x" }, "is not the image"},
-		"tag of an unlisted one":     {func(c *bundle.Content) { c.Streams[0].Tags[0] = tagOf("quay.io/x/y:v1") }, "neither listed nor missing"},
-		"node that nobody needs":     {func(c *bundle.Content) { c.Nodes = append(c.Nodes, spare(c)) }, "node " + string(d) + ": no image"},
-		"blob that nobody needs":     {func(c *bundle.Content) { c.Blobs = append(c.Blobs, bundle.Blob{Digest: d, Role: bundle.RoleLayer}) }, "blob " + string(d) + ": no image"},
-		"archive too large":          {func(c *bundle.Content) { enormous(c) }, "the archive would have"},
-		"node and blob of two sizes": {func(c *bundle.Content) { c.Blobs[0].Digest = c.Nodes[0].Digest; c.Nodes[0].Config = c.Nodes[0].Digest }, "as a node"},
+		"component not listed":        {func(c *bundle.Content) { c.Releases[0].Components[0].Image = "quay.io/o/x:v1" }, "component cli: its image"},
+		"component only missing":      {func(c *bundle.Content) { c.Releases[0].Components[0].Image = c.Missing[0].Reference }, "component cli: its image"},
+		"stream with a slash":         {func(c *bundle.Content) { c.Streams[0].Name = "../x" }, "bad name or not in order"},
+		"stream twice":                {func(c *bundle.Content) { c.Streams = append(c.Streams, c.Streams[0]) }, "bad name or not in order"},
+		"tag without a name":          {func(c *bundle.Content) { c.Streams[0].Tags[0].Name = "" }, "tag \"\""},
+		"tags in no order":            {func(c *bundle.Content) { slices.Reverse(c.Streams[0].Tags) }, "not in order"},
+		"tag with a slash":            {func(c *bundle.Content) { c.Streams[0].Tags[0].Name = "a/b" }, "bad name"},
+		"tag of another image":        {func(c *bundle.Content) { c.Streams[0].Tags[0].Image = "quay.io/team/list:v1" }, "is not the image"},
+		"tag of no reference":         {func(c *bundle.Content) { c.Streams[0].Tags[0].From = "http://x" }, "is not the image"},
+		"tag of an unlisted one":      {func(c *bundle.Content) { c.Streams[0].Tags[0] = tagOf("quay.io/x/y:v1") }, "neither listed nor missing"},
+		"a custom stream left out":    {func(c *bundle.Content) { c.Streams[0].LeftOut = true }, "left out, and no sample"},
+		"samples of no release":       {func(c *bundle.Content) { c.Samples[0].Release = "quay.io/team/app:v1" }, "no release"},
+		"samples of no architecture":  {func(c *bundle.Content) { c.Samples[0].Architecture = "" }, "no architecture"},
+		"samples twice":               {func(c *bundle.Content) { c.Samples = append(c.Samples, c.Samples[0]) }, "not in order"},
+		"samples' stream twice":       {func(c *bundle.Content) { c.Samples[0].Streams[1].Name = "python" }, "for x86_64: imagestream \"python\": bad name or not in order"},
+		"sample not carried":          {func(c *bundle.Content) { c.Samples[0].Streams[1].LeftOut = false }, "neither listed nor missing"},
+		"alias twice":                 {func(c *bundle.Content) { c.Samples[0].Streams[0].Aliases[0].Name = "latest" }, "alias \"latest\""},
+		"alias that is a tag":         {func(c *bundle.Content) { c.Samples[0].Streams[0].Aliases[0].Name = "3.9" }, "alias \"3.9\""},
+		"alias of no tag":             {func(c *bundle.Content) { c.Samples[0].Streams[0].Aliases[0].Tag = "latest" }, "alias \"a\""},
+		"alias with a slash":          {func(c *bundle.Content) { c.Samples[0].Streams[0].Aliases[0].Name = "a/b" }, "alias \"a/b\""},
+		"repository with escapes":     {func(c *bundle.Content) { c.Samples[0].Streams[0].Repository = "\x1b[2J" }, "dockerImageRepository"},
+		"template twice":              {func(c *bundle.Content) { c.Samples[0].Templates[1].Name = "django" }, "template \"django\""},
+		"template with a slash":       {func(c *bundle.Content) { c.Samples[0].Templates[0].Name = "../a" }, "template \"../a\""},
+		"template's image":            {func(c *bundle.Content) { c.Samples[0].Templates[0].Images[0] = "quay.io/a/b:1" }, "template django: its image quay.io/a/b:1"},
+		"template's images in none":   {func(c *bundle.Content) { slices.Reverse(c.Samples[0].Templates[0].Images) }, "template django: its image"},
+		"template's image not normal": {func(c *bundle.Content) { c.Samples[0].Templates[1].Images[0] = "rails" }, "template rails: reference"},
+		"template not carried":        {func(c *bundle.Content) { c.Samples[0].Templates[1].LeftOut = false }, "template rails: its image"},
+		"template's stream":           {func(c *bundle.Content) { c.Samples[0].Templates[0].Streams[0] = "python" }, "no tag of an imagestream"},
+		"template's streams twice":    {func(c *bundle.Content) { c.Samples[0].Templates[0].Streams[0] = "python:3.9" }, "not in order"},
+		"node that nobody needs":      {func(c *bundle.Content) { c.Nodes = append(c.Nodes, spare(c)) }, "node " + string(d) + ": no image"},
+		"blob that nobody needs":      {func(c *bundle.Content) { c.Blobs = append(c.Blobs, bundle.Blob{Digest: d, Role: bundle.RoleLayer}) }, "blob " + string(d) + ": no image"},
+		"archive too large":           {func(c *bundle.Content) { enormous(c) }, "the archive would have"},
+		"node and blob of two sizes":  {func(c *bundle.Content) { c.Blobs[0].Digest = c.Nodes[0].Digest; c.Nodes[0].Config = c.Nodes[0].Digest }, "as a node"},
 	} {
 		c := full(t)
 		test.spoil(c)

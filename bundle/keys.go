@@ -31,6 +31,9 @@ func addKeys(known map[string]string, t reflect.Type) {
 		addKeys(known, t.Elem())
 	case reflect.Struct:
 		for i := range t.NumField() {
+			if t.Field(i).Anonymous {
+				addKeys(known, t.Field(i).Type)
+			}
 			if key, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); key != "" {
 				known[fold(key)] = key
 				addKeys(known, t.Field(i).Type)

@@ -10,9 +10,6 @@ import (
 	"slices"
 
 	"golang.org/x/sys/unix"
-
-	"airlift/manifest"
-	"airlift/oci"
 )
 
 // Where the objects lie under their directory. apply holds only complete
@@ -139,7 +136,7 @@ func (r *Report) objects(dir string) (*Objects, error) {
 		return nil, err
 	}
 	o.MirrorChanges = mirrors.changes
-	if err := errors.Join(mirrors.render(o.files), r.samplesPatch(o.files)); err != nil {
+	if err := errors.Join(mirrors.render(o.files), r.samplesPatch(dir, o.files)); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(r.clusterConfig(o.files), r.trustBundle(o.files)); err != nil {
@@ -155,53 +152,6 @@ func (r *Report) comment() string {
 		return assumedComment
 	}
 	return ""
-}
-
-// samplesPatch is written when all streams that the operator owns are known:
-// each is skipped unless every image tag of it is where the operator will look.
-func (r *Report) samplesPatch(files map[string][]byte) error {
-	if len(r.Streams) == 0 {
-		return nil
-	}
-	skipped := r.skipped()
-	if len(skipped) == len(r.Streams) {
-		return nil // there is nothing that the operator could use
-	}
-	patch := manifest.SamplesPatch{Registry: r.Options.Cluster, Skipped: skipped, Comment: r.comment()}
-	data, err := patch.YAML()
-	files[SamplesFile] = data
-	return err
-}
-
-func (r *Report) skipped() []string {
-	names := map[string]bool{}
-	for _, h := range r.Held {
-		names[h.Reference] = true
-		for _, name := range h.Names {
-			names[name] = true
-		}
-	}
-	return manifest.SkippedStreams(owned(r.Streams), func(stream string, t manifest.Tag) bool {
-		if manifest.KeepsReferences(stream) { // found by its own name, through a mirror set
-			ref, err := oci.ParseReference(t.From)
-			return err == nil && names[ref.String()]
-		}
-		ref, err := oci.ParseReference(manifest.RewriteSample(t.From, r.Options.Cluster))
-		return err == nil && names[ref.WithTag(imageTags(ref, ref.Digest, nil)[0]).String()]
-	})
-}
-
-// owned gives streams in the terms of the samples operator.
-func owned(streams []ImageStream) []manifest.ImageStream {
-	var all []manifest.ImageStream
-	for _, s := range streams {
-		one := manifest.ImageStream{Name: s.Name, Managed: s.Samples}
-		for _, t := range s.Tags {
-			one.Tags = append(one.Tags, manifest.Tag{Name: t.Name, From: t.From})
-		}
-		all = append(all, one)
-	}
-	return all
 }
 
 // writeFiles writes files under a directory, each by a temporary one and a rename.

@@ -185,12 +185,32 @@ type placed struct {
 
 // place gives every image its names. One repository:tag for two digests is an
 // error, and so is a name that no registry takes; all such errors are reported.
+// Where the samples operator cannot be told where samples are (SamplesFault),
+// they have no names for it.
 func (p Placement) place(c *Content) ([]placed, error) {
-	tags := c.releaseTags()
-	rewrites, err := p.rewrites(c)
+	all, err := p.places(c)
 	if err != nil {
-		return nil, err
+		return all, err
 	}
+	if named, err := p.secondNames(c, all); err == nil {
+		return named, nil
+	}
+	return all, nil
+}
+
+// SamplesFault is why the samples operator cannot be told by a samplesRegistry
+// where the samples of a content are; nil if it can.
+func (p Placement) SamplesFault(c *Content) error {
+	all, err := p.places(c)
+	if err == nil {
+		_, err = p.secondNames(c, all)
+	}
+	return err
+}
+
+// places gives every image the names that its source has here.
+func (p Placement) places(c *Content) ([]placed, error) {
+	tags := c.releaseTags()
 	var failed []error
 	all := make([]placed, 0, len(c.Images))
 	for _, image := range c.Images {
@@ -207,14 +227,27 @@ func (p Placement) place(c *Content) ([]placed, error) {
 		for _, tag := range imageTags(source, image.Digest, tags[image.Reference]) {
 			one.names = append(one.names, destination{path: path, tag: tag})
 		}
-		for _, d := range rewrites[image.Reference] {
-			if !slices.Contains(one.names, d) {
-				one.names = append(one.names, d)
-			}
-		}
 		all = append(all, one)
 	}
 	return all, errors.Join(append(failed, p.unfit(all), p.collisions(all))...)
+}
+
+// secondNames adds the names at which the samples operator will look. There are
+// none for any image if one of them cannot be: samplesRegistry is one for all.
+func (p Placement) secondNames(c *Content, all []placed) ([]placed, error) {
+	carried := map[string]bool{}
+	for _, image := range all {
+		carried[image.Reference] = true
+	}
+	rewrites, err := p.rewrites(c, carried)
+	if err != nil {
+		return nil, err
+	}
+	named := slices.Clone(all)
+	for i, image := range named {
+		named[i].names = union(image.names, rewrites[image.Reference])
+	}
+	return named, errors.Join(p.unfit(named), p.collisions(named))
 }
 
 // imageTags are the tags of an image. Registries collect what has none, so each
@@ -248,32 +281,52 @@ func (c *Content) releaseTags() map[string][]string {
 	return tags
 }
 
-// rewrites are the names at which the samples operator will look for images,
-// by reference, where they are not those that the images have anyway.
-func (p Placement) rewrites(c *Content) (map[string][]destination, error) {
+// rewrites are the names at which samples operators will look for images that
+// are carried, by reference.
+func (p Placement) rewrites(c *Content, carried map[string]bool) (map[string][]destination, error) {
 	found := map[string][]destination{}
-	for _, s := range c.Streams {
-		if !s.Samples || manifest.KeepsReferences(s.Name) {
+	for _, s := range c.sampleStreams() {
+		if manifest.KeepsReferences(s.Name) {
 			continue
 		}
 		for _, t := range s.Tags {
+			if !carried[t.Image] {
+				continue
+			}
 			d, err := p.rewritten(t)
 			if err != nil {
 				return nil, fmt.Errorf("imagestream %s:%s: %w", s.Name, t.Name, err)
 			}
-			if !slices.Contains(found[t.Image], d) {
-				found[t.Image] = append(found[t.Image], d)
-			}
+			found[t.Image] = union(found[t.Image], []destination{d})
 		}
 	}
 	return found, nil
 }
 
+// allStreams are the streams by themselves and those of samples operators, which
+// are told apart by their field Samples.
+func (c *Content) allStreams() []ImageStream {
+	all := slices.Clone(c.Streams)
+	for _, set := range c.Samples {
+		for _, s := range set.Streams {
+			s.Samples = true
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// sampleStreams are all streams of all samples operators.
+func (c *Content) sampleStreams() []ImageStream {
+	return slices.DeleteFunc(c.allStreams(), func(s ImageStream) bool { return !s.Samples })
+}
+
 // rewritten is where the samples operator will look for a stream's tag.
 func (p Placement) rewritten(t StreamTag) (destination, error) {
-	ref, err := oci.ParseReference(manifest.RewriteSample(t.From, p.Cluster.String()))
+	name := manifest.RewriteSample(t.From, p.Cluster.String())
+	ref, err := oci.ParseReference(name)
 	if err != nil {
-		return destination{}, err
+		return destination{}, fmt.Errorf("the samples operator would look for it at %.300s, which is no name of an image", name)
 	}
 	path, under := below(ref.Name(), p.Cluster.String())
 	if !under {

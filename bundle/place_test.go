@@ -159,9 +159,6 @@ func TestCollisions(t *testing.T) {
 	}
 	_, err = assumed(t, contentOf(t, "quay.io/a/x:v1", "quay.io/b/x:v1"), mapped(t, "m.example", "quay.io/a=one", "quay.io/b=one"))
 	wantError(t, err, bundle.ErrCollision, "m.example/one/x:v1")
-	samples := stream(t, contentOf(t, "registry.redhat.io/ubi8/python:1", "quay.io/ubi8/python:1"), "python", "1", "registry.redhat.io/ubi8/python:1")
-	_, err = assumed(t, samples, mapped(t, "m.example", "registry.redhat.io=redhat"))
-	wantError(t, err, bundle.ErrCollision, "registry.redhat.io/ubi8/python:1", "quay.io/ubi8/python:1")
 }
 
 // TestUnfitNames are refused when planning, not by the registry halfway.

@@ -20,6 +20,7 @@ type Request struct {
 	Releases []oci.Reference       // payload images, by tag or digest
 	Images   []oci.Reference       // any images
 	Streams  manifest.ImageStreams // image streams, with their tags
+	Samples  *SamplesRequest       // of the releases' samples operators; nil = none
 
 	// Platforms narrow lists that are named by tag only: images for others are left
 	// out. None = all are carried. With Sparse that goes for lists named by digest,
@@ -39,7 +40,7 @@ type Request struct {
 // same size. What may be skipped makes no difference.
 func (r Request) Digest(volumeSize int64) digest.Digest {
 	return requestDigest(map[string]any{
-		"releases": names(r.Releases), "images": names(r.Images), "streams": r.Streams, "volumeSize": volumeSize,
+		"releases": names(r.Releases), "images": names(r.Images), "streams": r.Streams, "samples": r.Samples.sorted(), "volumeSize": volumeSize,
 		"platforms": names(r.Platforms), "sparse": r.Sparse,
 	})
 }
@@ -83,7 +84,7 @@ func Plan(ctx context.Context, client *oci.Client, r Request) (*Content, error) 
 		return nil, err
 	}
 	p.want(r.Images...)
-	unread := p.releases(ctx, r.Releases)
+	unread := errors.Join(p.releases(ctx, r.Releases), p.samples(ctx, r.Samples))
 	err := errors.Join(unread, p.resolve(ctx))
 	if err == nil && r.SkipMissing {
 		err = p.askBlobs(ctx)
@@ -97,7 +98,7 @@ func Plan(ctx context.Context, client *oci.Client, r Request) (*Content, error) 
 func newPlanner(client *oci.Client, r Request) *planner {
 	return &planner{
 		client: client, request: r, progress: r.Progress, jobs: jobs(r.Jobs),
-		vital: map[string]bool{}, samples: map[string]bool{}, images: map[string]digest.Digest{},
+		vital: map[string]bool{}, asSample: map[string]bool{}, images: map[string]digest.Digest{},
 		nodes: map[digest.Digest]oci.Node{}, carried: map[digest.Digest]bool{}, asked: map[string]*asking{},
 		lists: map[string]digest.Digest{}, missing: map[string]Missing{},
 		lostBlobs: map[digest.Digest]string{}, lostNodes: map[digest.Digest]string{},
@@ -113,10 +114,11 @@ type planner struct {
 
 	wanted   []oci.Reference
 	vital    map[string]bool // names of repositories@digests that releases consist of
-	samples  map[string]bool // references that the samples operator's streams name
+	asSample map[string]bool // references that samples name
 	released []Release
 	stream   []ImageStream
 	complete bool
+	sampled  []Samples
 
 	mu      sync.Mutex
 	images  map[string]digest.Digest   // by reference
@@ -142,21 +144,34 @@ func (p *planner) want(refs ...oci.Reference) { p.wanted = append(p.wanted, refs
 func (p *planner) streams(s manifest.ImageStreams) error {
 	p.complete = s.Complete
 	for _, stream := range s.Streams {
-		planned := ImageStream{Name: stream.Name, Samples: stream.Managed}
-		for _, t := range stream.Tags {
-			ref, err := oci.ParseReference(t.From)
-			if err != nil {
-				return fmt.Errorf("imagestream %s:%s: %w", stream.Name, t.Name, err)
-			}
-			planned.Tags = append(planned.Tags, StreamTag{Name: t.Name, From: t.From, Image: ref.String()})
-			p.want(ref)
-			if stream.Managed {
-				p.samples[ref.String()] = true
-			}
+		planned, refs, err := plannedStream(stream)
+		if err != nil {
+			return err
+		}
+		planned.Samples = stream.Managed
+		if p.want(refs...); stream.Managed {
+			p.areSamples(refs)
 		}
 		p.stream = append(p.stream, planned)
 	}
 	return nil
+}
+
+// plannedStream is a stream in the terms of the inventory, with its images.
+func plannedStream(s manifest.ImageStream) (planned ImageStream, refs []oci.Reference, err error) {
+	planned = ImageStream{Name: s.Name, Repository: s.Repository}
+	for _, t := range s.Tags {
+		ref, err := oci.ParseReference(t.From)
+		if err != nil {
+			return planned, nil, fmt.Errorf("imagestream %s:%s: %w", s.Name, t.Name, err)
+		}
+		planned.Tags = append(planned.Tags, StreamTag{Name: t.Name, From: t.From, Image: ref.String()})
+		refs = append(refs, ref)
+	}
+	for _, a := range s.Aliases {
+		planned.Aliases = append(planned.Aliases, Alias(a))
+	}
+	return planned, refs, nil
 }
 
 // resolve asks for everything that is wanted, once, several at a time.
@@ -201,9 +216,15 @@ type moreErrors struct {
 func (m *moreErrors) Error() string   { return m.text }
 func (m *moreErrors) Unwrap() []error { return m.errs }
 
-// isSample says whether a reference is one that a stream of the samples operator
-// names.
-func (p *planner) isSample(ref oci.Reference) bool { return p.samples[ref.String()] }
+// isSample says whether a reference is one that a stream or a template of the samples
+// operator names.
+func (p *planner) isSample(ref oci.Reference) bool { return p.asSample[ref.String()] }
+
+func (p *planner) areSamples(refs []oci.Reference) {
+	for _, ref := range refs {
+		p.asSample[ref.String()] = true
+	}
+}
 
 // walk is the way from one image that is wanted to all below it.
 type walk struct {

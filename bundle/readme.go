@@ -3,6 +3,7 @@ package bundle
 import (
 	"bytes"
 	"embed"
+	"maps"
 	"text/template"
 
 	"github.com/dustin/go-humanize"
@@ -25,11 +26,21 @@ func readme(inv *Inventory) []byte {
 	var b bytes.Buffer
 	err := readmeTemplate.Execute(&b, map[string]any{
 		"ID": inv.ContentID(), "Releases": inv.Content.Releases, "Images": len(inv.Content.Images),
-		"Streams": len(inv.Content.Streams), "Missing": len(inv.Content.Missing),
+		"Streams": inv.Content.carriedStreams(), "Missing": len(inv.Content.Missing),
 		"Volumes": inv.Storage.Volumes, "Size": inv.Storage.Size, "Many": len(inv.Storage.Volumes) > 1,
 	})
 	if err != nil { // only for a template that does not fit its data
 		panic(err)
 	}
 	return b.Bytes()
+}
+
+// carriedStreams counts the names of streams whose images are carried.
+func (c *Content) carriedStreams() int {
+	names := map[string]bool{}
+	for _, s := range c.allStreams() {
+		names[s.Name] = names[s.Name] || !s.LeftOut
+	}
+	maps.DeleteFunc(names, func(_ string, carried bool) bool { return !carried })
+	return len(names)
 }

@@ -121,7 +121,7 @@ func (p *planner) payload(ctx context.Context, ref oci.Reference, image oci.Node
 // image's config in the words of release payloads.
 func (p *planner) architecture(ctx context.Context, ref oci.Reference, payload, image oci.Node, metadata manifest.Metadata) (string, error) {
 	if payload.Config == nil || metadata.Architecture != "" {
-		return "multi", nil
+		return multi, nil
 	}
 	data, err := p.client.Config(ctx, ref, image)
 	if err != nil {

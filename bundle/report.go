@@ -31,9 +31,13 @@ type Report struct {
 	Images  []ImageResult `json:"images"` // of this import
 	// Held is all that this and earlier imports brought, sorted by reference.
 	Held []Held `json:"held"`
-	// Streams are all that the samples operator owns, from the last bundle that
-	// knew them all; empty if none did.
-	Streams []ImageStream `json:"streams,omitempty"`
+	// Operators are what samples operators create, from the last bundle that knew
+	// all of it; empty if none did.
+	Operators []SamplesOperator `json:"samplesOperators,omitempty"`
+	// SamplesFault is why samplesRegistry cannot say where samples are, in this or
+	// an earlier import; "" if it can.
+	SamplesFault string `json:"samplesFault,omitempty"`
+	Skipped      *Skips `json:"skipped,omitempty"` // nil before there was a samples patch
 
 	joined string              // the directory whose report is a part of this one
 	gone   map[string][]string // sources, and the places at which Prune found nothing of them any more
@@ -65,6 +69,8 @@ type ObjectOptions struct {
 
 	// Others are the mirror sets that the cluster has; nil if nobody said.
 	Others []manifest.MirrorSet `json:"-"`
+
+	SamplesOptions
 }
 
 // Ways to write an ImageContentSourcePolicy, for clusters before 4.13.
@@ -109,9 +115,7 @@ func (b *Bundle) Report(results []ImageResult, o ObjectOptions) *Report {
 			})
 		}
 	}
-	if c.SamplesComplete {
-		r.Streams = slices.DeleteFunc(slices.Clone(c.Streams), func(s ImageStream) bool { return !s.Samples })
-	}
+	r.Operators, r.SamplesFault = c.operators(), o.samplesFault(c)
 	return r
 }
 
@@ -166,8 +170,12 @@ func (r *Report) Extend(earlier *Report) error {
 		r.Held = append(r.Held, h)
 	}
 	slices.SortFunc(r.Held, func(a, b Held) int { return strings.Compare(a.Reference, b.Reference) })
-	if r.Streams == nil {
-		r.Streams = earlier.Streams
+	if r.Operators == nil {
+		r.Operators = earlier.Operators
+	}
+	r.SamplesFault = cmp.Or(r.SamplesFault, earlier.SamplesFault)
+	if earlier.Skipped != nil {
+		r.Skipped = earlier.Skipped
 	}
 	r.Options.Config = r.Options.Config.Over(earlier.Options.Config)
 	return nil
@@ -207,7 +215,7 @@ func (h Held) source() string {
 var ErrOccupied = fmt.Errorf("%w: the directory is taken by other objects", ErrUsage)
 
 // union is a, then what of b is not in it.
-func union(a, b []string) []string {
+func union[T comparable](a, b []T) []T {
 	all := slices.Clone(a)
 	for _, s := range b {
 		if !slices.Contains(all, s) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -35,7 +36,7 @@ func (c *Content) validate() error {
 	for _, n := range c.Nodes {
 		v.sizes[n.Digest] = n.Size
 	}
-	for _, step := range []func(*Content) error{v.counts, v.platforms, v.missingOnes, v.blobTable, v.nodeTable, v.nothingMissing, v.imageTable, v.releases, v.streams, v.nothingUnused} {
+	for _, step := range []func(*Content) error{v.counts, v.platforms, v.missingOnes, v.blobTable, v.nodeTable, v.nothingMissing, v.imageTable, v.releases, v.streams, v.samples, v.nothingUnused} {
 		if err := step(c); err != nil {
 			return err
 		}
@@ -281,26 +282,111 @@ func (v *validator) incomplete(nodes nodeTable, image string) (missing bool) {
 func (v *validator) streams(c *Content) error {
 	last := ""
 	for _, s := range c.Streams {
-		if !namePattern.MatchString(s.Name) || s.Name <= last {
-			return fmt.Errorf("imagestream %.60q: bad name or not in order", s.Name)
+		if s.LeftOut {
+			return fmt.Errorf("imagestream %.60q: left out, and no sample", s.Name)
+		}
+		if err := v.stream(s, last); err != nil {
+			return err
 		}
 		last = s.Name
-		lastTag := ""
-		for _, t := range s.Tags {
-			if t.Name <= lastTag {
-				return fmt.Errorf("imagestream %s: tag %.60q: not in order", s.Name, t.Name)
-			}
-			lastTag = t.Name
-			from, err := oci.ParseReference(t.From)
-			switch {
-			case !namePattern.MatchString(t.Name):
-				return fmt.Errorf("imagestream %s: tag %.60q: bad name", s.Name, t.Name)
-			case err != nil || !textPattern.MatchString(t.From) || from.String() != t.Image:
-				return fmt.Errorf("imagestream %s:%s: %.200q is not the image %.200q", s.Name, t.Name, t.From, t.Image)
-			case !v.images[t.Image] && !v.missing[t.Image]:
-				return fmt.Errorf("imagestream %s:%s: its image %s is neither listed nor missing", s.Name, t.Name, t.Image)
-			}
+	}
+	return nil
+}
+
+// stream checks one stream, which comes behind another.
+func (v *validator) stream(s ImageStream, last string) error {
+	if !namePattern.MatchString(s.Name) || s.Name <= last {
+		return fmt.Errorf("imagestream %.60q: bad name or not in order", s.Name)
+	}
+	tags, lastTag := map[string]bool{}, ""
+	for _, t := range s.Tags {
+		if t.Name <= lastTag {
+			return fmt.Errorf("imagestream %s: tag %.60q: not in order", s.Name, t.Name)
 		}
+		lastTag = t.Name
+		from, err := oci.ParseReference(t.From)
+		switch {
+		case !namePattern.MatchString(t.Name):
+			return fmt.Errorf("imagestream %s: tag %.60q: bad name", s.Name, t.Name)
+		case err != nil || !textPattern.MatchString(t.From) || from.String() != t.Image:
+			return fmt.Errorf("imagestream %s:%s: %.200q is not the image %.200q", s.Name, t.Name, t.From, t.Image)
+		case !s.LeftOut && !v.images[t.Image] && !v.missing[t.Image]:
+			return fmt.Errorf("imagestream %s:%s: its image %s is neither listed nor missing", s.Name, t.Name, t.Image)
+		}
+		tags[t.Name] = true
+	}
+	lastTag = ""
+	for _, alias := range s.Aliases {
+		if !namePattern.MatchString(alias.Name) || alias.Name <= lastTag || tags[alias.Name] || !tags[alias.Tag] {
+			return fmt.Errorf("imagestream %s: alias %.60q: bad name, not in order, a tag itself or of no tag", s.Name, alias.Name)
+		}
+		lastTag = alias.Name
+	}
+	if s.Repository != "" && !textPattern.MatchString(s.Repository) {
+		return fmt.Errorf("imagestream %s: dockerImageRepository %.60q is not a line of text", s.Name, s.Repository)
+	}
+	return nil
+}
+
+// samples checks what samples operators create.
+func (v *validator) samples(c *Content) error {
+	released := map[string]bool{}
+	for _, r := range c.Releases {
+		released[r.Image] = true
+	}
+	last := ""
+	for _, s := range c.Samples {
+		key := s.Release + " " + s.Architecture
+		if !released[s.Release] || !namePattern.MatchString(s.Architecture) || key <= last {
+			return fmt.Errorf("samples of %.200q for %.60q: no release, no architecture or not in order", s.Release, s.Architecture)
+		}
+		last = key
+		if err := v.sampleSet(s); err != nil {
+			return fmt.Errorf("samples of %s for %s: %w", s.Release, s.Architecture, err)
+		}
+	}
+	return nil
+}
+
+func (v *validator) sampleSet(s Samples) error {
+	last := ""
+	for _, stream := range s.Streams {
+		if err := v.stream(stream, last); err != nil {
+			return err
+		}
+		last = stream.Name
+	}
+	last = ""
+	for _, t := range s.Templates {
+		if !namePattern.MatchString(t.Name) || t.Name <= last {
+			return fmt.Errorf("template %.60q: bad name or not in order", t.Name)
+		}
+		last = t.Name
+		if err := v.template(t); err != nil {
+			return fmt.Errorf("template %s: %w", t.Name, err)
+		}
+	}
+	return nil
+}
+
+func (v *validator) template(t Template) error {
+	last := ""
+	for _, image := range t.Images {
+		if err := checkReference(image); err != nil {
+			return err
+		}
+		if image <= last || !t.LeftOut && !v.images[image] && !v.missing[image] {
+			return fmt.Errorf("its image %s is not in order, or neither listed nor missing", image)
+		}
+		last = image
+	}
+	last = ""
+	for _, s := range t.Streams {
+		name, tag, _ := strings.Cut(s, ":")
+		if !namePattern.MatchString(name) || !namePattern.MatchString(tag) || s <= last {
+			return fmt.Errorf("%.60q is no tag of an imagestream, or not in order", s)
+		}
+		last = s
 	}
 	return nil
 }

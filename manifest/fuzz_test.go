@@ -37,13 +37,14 @@ func FuzzParseImageStreams(f *testing.F) {
 	f.Add(asYAML(f, streamObject("ruby", managedLabels, "1", "quay.io/a/ruby:1")))
 	f.Add([]byte("kind: ConfigMap\nmetadata: {name: imagestreamtag-to-image}\ndata: {ruby_1: quay.io/a/ruby}\n---\nkind: List\nitems: [null]\n"))
 	f.Add([]byte("kind: Deployment"))
+	f.Add([]byte("{kind: ImageStream, apiVersion: v1, metadata: {name: a}, spec: {dockerImageRepository: q/a, tags: [{name: b, from: {kind: DockerImage, name: q}}, {name: c, from: {kind: ImageStreamTag, name: 'a:d'}}, {name: d, from: {kind: ImageStreamTag, name: b}}]}}"))
 	f.Add([]byte(utf16Text("kind: List\n...\n--- x", binary.LittleEndian)))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		got, err := ParseImageStreams(data)
 		if err != nil {
 			return
 		}
-		skipped := SkippedStreams(got.Streams, func(string, Tag) bool { return false })
+		skipped := skippedStreams(got.Streams, SkipAny, func(string, Tag) bool { return false })
 		if diff := cmp.Diff(streamNames(got.Streams, true), skipped); diff != "" {
 			t.Fatalf("streams are not sorted or not unique:\n%s", diff)
 		}
@@ -70,7 +71,13 @@ func streamOf(s ImageStream) object {
 	for _, tag := range s.Tags {
 		pairs = append(pairs, tag.Name, tag.From)
 	}
-	return streamObject(s.Name, labels, pairs...)
+	stream := streamObject(s.Name, labels, pairs...)
+	spec := stream["spec"].(object)
+	for _, alias := range s.Aliases {
+		spec["tags"] = append(spec["tags"].([]object), object{"name": alias.Name, "from": object{"kind": "ImageStreamTag", "name": alias.Tag}})
+	}
+	spec["dockerImageRepository"] = s.Repository
+	return stream
 }
 
 func FuzzParseMirrorSet(f *testing.F) {
@@ -93,6 +100,25 @@ func FuzzParseMirrorSet(f *testing.F) {
 		}
 		if diff := cmp.Diff(set, again); diff != "" {
 			t.Fatalf("written and read again:\n%s", diff)
+		}
+	})
+}
+
+// FuzzParseSamples: what is taken is in order, and nothing panics.
+func FuzzParseSamples(f *testing.F) {
+	f.Add(asJSON(f, streamObject("ruby", nil, "1", "quay.io/a/ruby:1")), []byte(rails))
+	f.Fuzz(func(t *testing.T, stream, template []byte) {
+		got, err := ParseSamples(map[string][]byte{
+			"opt/openshift/operator/x86_64/a/imagestreams/a.json": stream,
+			"opt/openshift/operator/x86_64/a/templates/a.json":    template,
+		}, "x86_64")
+		if err != nil {
+			return
+		}
+		for _, tmpl := range got.Templates {
+			if !slices.IsSorted(tmpl.Images) || len(tmpl.Images) != len(slices.Compact(slices.Clone(tmpl.Images))) {
+				t.Fatalf("images %q", tmpl.Images)
+			}
 		}
 	})
 }

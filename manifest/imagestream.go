@@ -42,8 +42,13 @@ type ImageStreams struct {
 // ImageStream is a set of images under one name.
 type ImageStream struct {
 	Name    string
-	Managed bool  // the samples operator owns it
-	Tags    []Tag // sorted by name, names unique; only those that name an image
+	Managed bool    // the samples operator owns it
+	Tags    []Tag   // sorted by name, names unique; only those that name an image
+	Aliases []Alias // sorted by name; tags that follow another of the stream
+
+	// Repository is spec.dockerImageRepository: a cluster imports whatever tags
+	// it has. "" if there is none.
+	Repository string
 }
 
 // Tag is one image of an imagestream.
@@ -52,12 +57,18 @@ type Tag struct {
 	From string // the image reference, exactly as written
 }
 
+// Alias is a tag of an imagestream that follows another one.
+type Alias struct {
+	Name string
+	Tag  string // in Tags, where a chain of aliases ends
+}
+
 // ParseImageStreams reads imagestreams from JSON or YAML, of several documents
 // too. A document is an ImageStream, a List of them (`oc get imagestreams
 // --output json`) or the ConfigMap imagestreamtag-to-image. Anything else is an
 // error that says what it is.
 //
-// Tags that follow another tag, and spec.dockerImageRepository, are left out.
+// A tag that follows something outside of its stream, or nothing, is left out.
 // The same stream may occur twice only if both say the same. The ConfigMap
 // leaves out the jenkins streams; they are added without tags.
 func ParseImageStreams(data []byte) (ImageStreams, error) {
@@ -170,13 +181,36 @@ func parseStream(subject string, text []byte, implied string) (ImageStream, erro
 	if err := json.Unmarshal(text, &object); err != nil {
 		return ImageStream{}, within(subject, fmt.Errorf("decode ImageStream: %w", err))
 	}
-	s := ImageStream{Name: object.Metadata.Name, Managed: isManaged(object.header)}
+	s := ImageStream{Name: object.Metadata.Name, Managed: isManaged(object.header), Repository: object.Spec.Repository}
+	follows := map[string]string{}
 	for _, tag := range object.Spec.Tags {
-		if tag.From != nil && tag.From.Kind == dockerImage {
+		switch {
+		case tag.From == nil:
+		case tag.From.Kind == dockerImage:
 			s.Tags = append(s.Tags, Tag{Name: tag.Name, From: tag.From.Name})
+		case tag.From.Kind == imageStreamTag && tag.From.Namespace == "":
+			follows[tag.Name] = strings.TrimPrefix(tag.From.Name, s.Name+":")
 		}
 	}
+	s.Aliases = followed(follows, s.Tags)
 	return s, nil
+}
+
+// followed follows each tag that follows another to one that names an image.
+func followed(follows map[string]string, tags []Tag) []Alias {
+	var all []Alias
+	for _, name := range slices.Sorted(maps.Keys(follows)) {
+		end := follows[name]
+		for range follows { // a chain has no more links, unless it is a circle
+			if next, more := follows[end]; more {
+				end = next
+			}
+		}
+		if slices.ContainsFunc(tags, func(t Tag) bool { return t.Name == end }) {
+			all = append(all, Alias{name, end})
+		}
+	}
+	return all
 }
 
 func isManaged(head header) bool {
@@ -228,6 +262,9 @@ func (c *collector) add(s ImageStream) error {
 		return fmt.Errorf("imagestream %s: %w", s.Name, err)
 	}
 	s.Tags = tags
+	if err := checkAliases(s); err != nil {
+		return fmt.Errorf("imagestream %s: %w", s.Name, err)
+	}
 	if held, found := c.streams[s.Name]; found && !sameStream(held, s) {
 		return fmt.Errorf("imagestream %s is there twice, and the two differ", s.Name)
 	}
@@ -240,7 +277,23 @@ func (c *collector) add(s ImageStream) error {
 }
 
 func sameStream(a, b ImageStream) bool {
-	return a.Managed == b.Managed && slices.Equal(a.Tags, b.Tags)
+	return a.Managed == b.Managed && slices.Equal(a.Tags, b.Tags) && slices.Equal(a.Aliases, b.Aliases) && a.Repository == b.Repository
+}
+
+// checkAliases checks what a stream has beside its tags.
+func checkAliases(s ImageStream) error {
+	for _, alias := range s.Aliases {
+		if !printable(alias.Name, 253) {
+			return fmt.Errorf("%.80q is not a name of a tag", alias.Name)
+		}
+		if slices.ContainsFunc(s.Tags, func(t Tag) bool { return t.Name == alias.Name }) {
+			return fmt.Errorf("tag %s is there twice, and the two differ", alias.Name)
+		}
+	}
+	if s.Repository != "" && !printable(s.Repository, maxReference) {
+		return fmt.Errorf("its dockerImageRepository %.80q is not a repository", s.Repository)
+	}
+	return nil
 }
 
 // sortedTags checks tags and returns them sorted, equal ones once.

@@ -140,9 +140,42 @@ spec:
 	want := ImageStreams{Streams: []ImageStream{{Name: "tools", Managed: true, Tags: []Tag{
 		{"1", "quay.io/a/B:1@sha256:00"},
 		{"2", "registry.access.redhat.com/ubi9/dotnet-100-aspnet"},
-	}}}}
+	}, Aliases: []Alias{{"latest", "2"}}}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Tags that follow others are followed to the tag that names an image, within the
+// stream.
+func TestAliases(t *testing.T) {
+	stream := func(name, from string) string {
+		return "{name: " + name + ", from: {kind: ImageStreamTag, " + from + "}}"
+	}
+	const head = "kind: ImageStream\napiVersion: image.openshift.io/v1\nmetadata: {name: ruby}\nspec:\n  dockerImageRepository: quay.io/a/ruby\n  tags:\n  - {name: \"3\", from: {kind: DockerImage, name: quay.io/a/ruby:3}}\n"
+	for tags, want := range map[string][]Alias{
+		stream("latest", "name: '3'"):      {{"latest", "3"}},
+		stream("latest", "name: 'ruby:3'"): {{"latest", "3"}},
+		stream("latest", "name: middle") + "\n  - " + stream("middle", "name: 'ruby:3'"): {{"latest", "3"}, {"middle", "3"}},
+		stream("latest", "name: '4'"):                              nil,
+		stream("latest", "name: 'php:3'"):                          nil,
+		stream("latest", "name: '3', namespace: team"):             nil,
+		stream("latest", "name: latest"):                           nil,
+		stream("a", "name: b") + "\n  - " + stream("b", "name: a"): nil,
+	} {
+		got := parseStreams(t, []byte(head+"  - "+tags+"\n"))
+		want := ImageStreams{Streams: []ImageStream{{Name: "ruby", Tags: []Tag{{"3", "quay.io/a/ruby:3"}}, Aliases: want, Repository: "quay.io/a/ruby"}}}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tags, diff)
+		}
+	}
+	for spec, want := range map[string]string{
+		head + "  - " + stream("'3'", "name: '3'"):                                                   "tag 3 is there twice",
+		head + "  - " + stream("'a b'", "name: '3'"):                                                 "is not a name of a tag",
+		"kind: ImageStream\napiVersion: v1\nmetadata: {name: a}\nspec: {dockerImageRepository: a b}": "dockerImageRepository",
+	} {
+		_, err := ParseImageStreams([]byte(spec))
+		wantError(t, err, want)
 	}
 }
 

@@ -25,9 +25,9 @@ func MergeImageStreams(a, b ImageStreams) (ImageStreams, error) {
 
 // known is the one of two streams of a name whose tags are known.
 func known(a, b ImageStream) ImageStream {
-	if len(a.Tags) == 0 {
-		a.Tags = b.Tags
+	if len(a.Tags) > 0 {
+		a, b = b, a
 	}
-	a.Managed = a.Managed || b.Managed
-	return a
+	b.Managed = a.Managed || b.Managed
+	return b
 }

@@ -26,13 +26,18 @@ type Component struct {
 }
 
 type imageStreamSpec struct {
-	Tags []struct {
-		Name string `json:"name"`
-		From *struct {
-			Kind string `json:"kind"`
-			Name string `json:"name"`
-		} `json:"from"`
+	Repository string `json:"dockerImageRepository"`
+	Tags       []struct {
+		Name string        `json:"name"`
+		From *objectSource `json:"from"`
 	} `json:"tags"`
+}
+
+// objectSource is what a tag, a trigger or a build starts from.
+type objectSource struct {
+	Kind      string `json:"kind"`
+	Name      string `json:"name"`
+	Namespace string `json:"namespace"`
 }
 
 var (
@@ -163,6 +168,7 @@ func ParseReleaseMetadata(data []byte) (Metadata, error) {
 const (
 	imageAPI        = "image.openshift.io/v1"
 	dockerImage     = "DockerImage"
+	imageStreamTag  = "ImageStreamTag"
 	metadataKind    = "cincinnati-metadata-v0"
 	architectureKey = "release.openshift.io/architecture"
 	multiArch       = "multi"

@@ -58,62 +58,77 @@ func KeepsReferences(stream string) bool {
 	return false
 }
 
-// SkippedStreams returns the names, sorted, of the streams that the samples
-// operator should leave alone: those it manages and of which not every tag is
-// held, and those whose tags are not known. A stream that it does not manage is
-// never among them.
-func SkippedStreams(streams []ImageStream, held func(stream string, t Tag) bool) []string {
-	skipped := []string{}
-	for _, s := range streams {
-		lacking := slices.ContainsFunc(s.Tags, func(t Tag) bool { return !held(s.Name, t) })
-		if s.Managed && (lacking || len(s.Tags) == 0) {
-			skipped = append(skipped, s.Name)
-		}
+// When a stream is skipped for tags of it that a cluster would not find.
+const (
+	SkipAny        = "any"         // any image tag is missing
+	SkipAllMissing = "all-missing" // all image tags are missing
+)
+
+// Skips says whether the samples operator should leave a stream alone of which
+// some image tags are missing. One of which nobody knows what a cluster would
+// import is: it has no tags, or all those of a repository.
+func (s ImageStream) Skips(missing int, policy string) bool {
+	if policy == SkipAllMissing {
+		return missing == len(s.Tags)
 	}
-	slices.Sort(skipped)
-	return slices.Compact(skipped)
+	return missing > 0 || len(s.Tags) == 0 || s.Repository != ""
 }
 
 // SamplesPatch is a merge patch of configs.samples.operator.openshift.io/cluster
-// that makes the samples operator create its streams, from a mirror, and leave
-// out some of them.
+// that makes the samples operator create its streams and templates, from a
+// mirror, and leave out some of them; or that makes it remove them all.
 type SamplesPatch struct {
-	Registry string   // samplesRegistry: host with an optional port and path
-	Skipped  []string // all skipped streams: a merge patch replaces the list
-	Comment  string   // lines to stand in front, without "#"
+	Removed   bool     // managementState Removed, and nothing else
+	Registry  string   // samplesRegistry: host with an optional port and path; "" = references stay as they are
+	Skipped   []string // all skipped streams: a merge patch replaces the list
+	Templates []string // likewise of templates; nil leaves the list of the cluster as it is
+	Comment   string   // lines to stand in front, without "#"
 }
 
 type samplesSpec struct {
-	ManagementState     string   `json:"managementState"`
-	SamplesRegistry     string   `json:"samplesRegistry"`
-	SkippedImagestreams []string `json:"skippedImagestreams"`
+	ManagementState     string    `json:"managementState"`
+	SamplesRegistry     *string   `json:"samplesRegistry,omitempty"`
+	SkippedImagestreams *[]string `json:"skippedImagestreams,omitempty"`
+	SkippedTemplates    *[]string `json:"skippedTemplates,omitempty"`
 }
 
 // managed must be said: an operator that once could not reach its registry has
 // set its managementState to Removed.
-const managed = "Managed"
+const (
+	managed = "Managed"
+	removed = "Removed"
+)
 
-// YAML returns the patch. The list of skipped streams is sorted, and present
-// even if it is empty, so that it replaces an older one.
+// YAML returns the patch. Lists are sorted, and present even if they are empty,
+// so that they replace older ones.
 func (p SamplesPatch) YAML() ([]byte, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	skipped := append([]string{}, p.Skipped...)
-	slices.Sort(skipped)
-	text, err := yaml.Marshal(map[string]samplesSpec{"spec": {
-		ManagementState:     managed,
-		SamplesRegistry:     p.Registry,
-		SkippedImagestreams: slices.Compact(skipped),
-	}})
+	spec := samplesSpec{ManagementState: removed}
+	if !p.Removed {
+		skipped := sortedNames(p.Skipped)
+		spec = samplesSpec{ManagementState: managed, SamplesRegistry: &p.Registry, SkippedImagestreams: &skipped}
+		if p.Templates != nil {
+			templates := sortedNames(p.Templates)
+			spec.SkippedTemplates = &templates
+		}
+	}
+	text, err := yaml.Marshal(map[string]samplesSpec{"spec": spec})
 	if err != nil {
 		return nil, fmt.Errorf("encode YAML: %w", err)
 	}
 	return withComment(p.Comment, text), nil
 }
 
+func sortedNames(names []string) []string {
+	names = append([]string{}, names...)
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 func (p SamplesPatch) check() error {
-	if !mirrorName.MatchString(p.Registry) {
+	if p.Registry != "" && !mirrorName.MatchString(p.Registry) {
 		return fmt.Errorf("samplesRegistry %.200q: %w", p.Registry, nameFault(p.Registry))
 	}
 	for _, name := range p.Skipped {
@@ -121,12 +136,18 @@ func (p SamplesPatch) check() error {
 			return fmt.Errorf("%.80q is not a name of an imagestream", name)
 		}
 	}
+	for _, name := range p.Templates {
+		if !streamName.MatchString(name) {
+			return fmt.Errorf("%.80q is not a name of a template", name)
+		}
+	}
 	return nil
 }
 
 // ParseSamplesPatch reads what [SamplesPatch.YAML] wrote, edited by hand or not.
-// Comments are dropped. Another managementState than Managed, and any further
-// field of the spec, is an error, because writing the patch again would lose it.
+// Comments are dropped. Another managementState than Managed, or Removed alone,
+// and any further field of the spec, is an error, because writing the patch again
+// would lose it.
 func ParseSamplesPatch(data []byte) (SamplesPatch, error) {
 	text, err := single(data)
 	if err != nil {
@@ -142,14 +163,63 @@ func ParseSamplesPatch(data []byte) (SamplesPatch, error) {
 	if err := decodeStrict(object.Spec, &spec); err != nil {
 		return SamplesPatch{}, fmt.Errorf("decode spec: %w", err)
 	}
+	if spec == (samplesSpec{ManagementState: removed}) {
+		return SamplesPatch{Removed: true}, nil
+	}
 	if spec.ManagementState != managed {
 		return SamplesPatch{}, fmt.Errorf("its managementState is %.80q, not %s", spec.ManagementState, managed)
 	}
-	p := SamplesPatch{Registry: spec.SamplesRegistry, Skipped: spec.SkippedImagestreams}
-	slices.Sort(p.Skipped)
-	p.Skipped = slices.Compact(p.Skipped)
+	var p SamplesPatch
+	if spec.SamplesRegistry != nil {
+		p.Registry = *spec.SamplesRegistry
+	}
+	if spec.SkippedImagestreams != nil {
+		p.Skipped = sortedNames(*spec.SkippedImagestreams)
+	}
+	if spec.SkippedTemplates != nil {
+		p.Templates = sortedNames(*spec.SkippedTemplates)
+	}
 	if err := p.check(); err != nil {
 		return SamplesPatch{}, err
 	}
 	return p, nil
 }
+
+// SamplesConfig is what a cluster's configuration of its samples operator says.
+type SamplesConfig struct {
+	Skipped, Templates []string // sorted
+	Architectures      []string // as payloads name them; the operator fills them in
+}
+
+// ParseSamplesConfig reads configs.samples.operator.openshift.io/cluster as
+// `oc get --output yaml`, or json, prints it.
+func ParseSamplesConfig(data []byte) (SamplesConfig, error) {
+	text, err := single(data)
+	if err != nil {
+		return SamplesConfig{}, err
+	}
+	var object struct {
+		header
+		Spec struct {
+			Architectures       []string `json:"architectures"`
+			SkippedImagestreams []string `json:"skippedImagestreams"`
+			SkippedTemplates    []string `json:"skippedTemplates"`
+		} `json:"spec"`
+	}
+	if err := json.Unmarshal(text, &object.header); err != nil {
+		return SamplesConfig{}, errors.New("it is not a Kubernetes object")
+	}
+	if object.Kind != "Config" || object.APIVersion != samplesAPI {
+		return SamplesConfig{}, fmt.Errorf("it is %s of %.80q, not a Config of %q", article(object.Kind), object.APIVersion, samplesAPI)
+	}
+	if err := json.Unmarshal(text, &object); err != nil {
+		return SamplesConfig{}, fmt.Errorf("decode Config: %w", err)
+	}
+	c := SamplesConfig{Skipped: sortedNames(object.Spec.SkippedImagestreams), Templates: sortedNames(object.Spec.SkippedTemplates)}
+	for _, arch := range object.Spec.Architectures {
+		c.Architectures = append(c.Architectures, PayloadArch(arch))
+	}
+	return c, nil
+}
+
+const samplesAPI = "samples.operator.openshift.io/v1"

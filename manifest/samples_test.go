@@ -91,7 +91,7 @@ func TestKeepsReferences(t *testing.T) {
 
 func TestOneOfFifty(t *testing.T) {
 	got := parseStreams(t, asJSON(t, clusterStreams(t)))
-	skipped := SkippedStreams(got.Streams, func(stream string, _ Tag) bool { return stream == "ruby" })
+	skipped := skippedStreams(got.Streams, SkipAny, func(stream string, _ Tag) bool { return stream == "ruby" })
 	if len(skipped) != 49 || slices.Contains(skipped, "ruby") || !slices.IsSorted(skipped) {
 		t.Errorf("%d skipped: %v", len(skipped), skipped)
 	}
@@ -107,45 +107,68 @@ func TestOneOfFifty(t *testing.T) {
 
 func TestSkippedOfConfigMap(t *testing.T) {
 	got := parseStreams(t, asJSON(t, samplesConfigMap(t)))
-	skipped := SkippedStreams(got.Streams, func(string, Tag) bool { return true })
+	skipped := skippedStreams(got.Streams, SkipAny, func(string, Tag) bool { return true })
 	if diff := cmp.Diff([]string{"jenkins", "jenkins-agent-base"}, skipped); diff != "" {
 		t.Errorf("all images held (-want +got):\n%s", diff)
 	}
-	skipped = SkippedStreams(got.Streams, func(string, Tag) bool { return false })
+	skipped = skippedStreams(got.Streams, SkipAny, func(string, Tag) bool { return false })
 	if len(skipped) != 50 {
 		t.Errorf("%d skipped of 50 of which nothing is held", len(skipped))
 	}
 }
 
+// skippedStreams are the names of the managed streams that are skipped.
+func skippedStreams(streams []ImageStream, policy string, held func(stream string, t Tag) bool) []string {
+	skipped := []string{}
+	for _, s := range streams {
+		missing := 0
+		for _, tag := range s.Tags {
+			if !held(s.Name, tag) {
+				missing++
+			}
+		}
+		if s.Managed && s.Skips(missing, policy) {
+			skipped = append(skipped, s.Name)
+		}
+	}
+	return skipped
+}
+
 func TestSkippedByTag(t *testing.T) {
 	streams := []ImageStream{
-		{Name: "z", Managed: true, Tags: []Tag{{"1", "q/z:1"}, {"2", "q/z:2"}}},
 		{Name: "all", Managed: true, Tags: []Tag{{"1", "q/all:1"}, {"2", "q/all:2"}}},
-		{Name: "none", Managed: true},
 		{Name: "free", Tags: []Tag{{"1", "q/z:2"}}},
-		{Name: "free-none"},
+		{Name: "gone", Managed: true, Tags: []Tag{{"1", "q/z:2"}, {"2", "q/z:2"}}},
+		{Name: "none", Managed: true},
+		{Name: "repository", Managed: true, Tags: []Tag{{"1", "q/all:1"}}, Repository: "q/all"},
+		{Name: "z", Managed: true, Tags: []Tag{{"1", "q/z:1"}, {"2", "q/z:2"}}},
 	}
-	skipped := SkippedStreams(streams, func(_ string, tag Tag) bool { return tag.From != "q/z:2" })
-	if diff := cmp.Diff([]string{"none", "z"}, skipped); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	if skipped := SkippedStreams(nil, nil); skipped == nil || len(skipped) != 0 {
-		t.Errorf("no streams give %#v, want an empty list", skipped)
+	for policy, want := range map[string][]string{
+		SkipAny: {"gone", "none", "repository", "z"}, SkipAllMissing: {"gone", "none"},
+	} {
+		skipped := skippedStreams(streams, policy, func(_ string, tag Tag) bool { return tag.From != "q/z:2" })
+		if diff := cmp.Diff(want, skipped); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", policy, diff)
+		}
 	}
 }
 
 func TestSamplesPatch(t *testing.T) {
 	patch := SamplesPatch{Registry: "mirror.example:5000", Skipped: []string{"ruby", "cli", "ruby"}}
 	for file, p := range map[string]SamplesPatch{
-		"samples.yaml":      patch,
-		"samples-none.yaml": {Registry: "mirror.example:5000", Comment: "Nothing is skipped."},
+		"samples.yaml":           patch,
+		"samples-none.yaml":      {Registry: "mirror.example:5000", Comment: "Nothing is skipped."},
+		"samples-templates.yaml": {Registry: "mirror.example:5000", Skipped: []string{"ruby"}, Templates: []string{"rails", "django"}},
+		"samples-plain.yaml":     {Templates: []string{}, Comment: "References stay as they are."},
+		"samples-removed.yaml":   {Removed: true},
 	} {
 		text, err := p.YAML()
 		wantError(t, err, "")
 		golden(t, file, text)
 		got, err := ParseSamplesPatch(text)
 		wantError(t, err, "")
-		again, err := SamplesPatch{Registry: got.Registry, Skipped: got.Skipped, Comment: p.Comment}.YAML()
+		got.Comment = p.Comment
+		again, err := got.YAML()
 		wantError(t, err, "")
 		if string(again) != string(text) {
 			t.Errorf("read and written again:\n%s\nwant\n%s", again, text)
@@ -158,30 +181,33 @@ func TestSamplesPatch(t *testing.T) {
 
 func TestBadSamplesPatch(t *testing.T) {
 	for registry, want := range map[string]string{
-		"": "it is empty", "https://m.b": "it begins with a scheme", "m.b/": "it ends in a slash", "m.b/A": "upper-case", "[::1]:5000": "IPv6",
+		"https://m.b": "it begins with a scheme", "m.b/": "it ends in a slash", "m.b/A": "upper-case", "[::1]:5000": "IPv6",
 	} {
 		_, err := SamplesPatch{Registry: registry}.YAML()
 		wantError(t, err, want)
 	}
 	_, err := SamplesPatch{Registry: "m.b", Skipped: []string{"a/b"}}.YAML()
 	wantError(t, err, "is not a name of an imagestream")
+	_, err = SamplesPatch{Registry: "m.b", Templates: []string{"a b"}}.YAML()
+	wantError(t, err, "is not a name of a template")
 }
 
 func TestParseSamplesPatch(t *testing.T) {
 	const spec = "managementState: Managed, samplesRegistry: m.b"
 	for name, test := range map[string]struct{ in, want string }{
-		"good":       {"spec: {" + spec + ", skippedImagestreams: [b, a]}", ""},
-		"config":     {"kind: Config\nmetadata: {name: cluster}\nspec: {" + spec + ", skippedImagestreams: [a, b, b]}", ""},
-		"empty":      {"", "it is empty"},
-		"no object":  {"[]", "it has no spec"},
-		"no spec":    {"kind: Config", "it has no spec"},
-		"removed":    {"spec: {managementState: Removed, samplesRegistry: m.b}", `its managementState is "Removed", not Managed`},
-		"no state":   {"spec: {samplesRegistry: m.b}", "its managementState is"},
-		"more":       {"spec: {" + spec + ", architectures: [x86_64]}", "architectures"},
-		"registry":   {"spec: {managementState: Managed, samplesRegistry: m.b/}", "it ends in a slash"},
-		"stream":     {"spec: {" + spec + ", skippedImagestreams: ['']}", "is not a name of an imagestream"},
-		"not a list": {"spec: {" + spec + ", skippedImagestreams: a}", "decode spec"},
-		"two":        {"spec: {" + spec + "}\n---\nspec: {" + spec + "}", "it holds 2 objects"},
+		"good":          {"spec: {" + spec + ", skippedImagestreams: [b, a]}", ""},
+		"config":        {"kind: Config\nmetadata: {name: cluster}\nspec: {" + spec + ", skippedImagestreams: [a, b, b]}", ""},
+		"empty":         {"", "it is empty"},
+		"no object":     {"[]", "it has no spec"},
+		"no spec":       {"kind: Config", "it has no spec"},
+		"removed alone": {"spec: {managementState: Removed, skippedTemplates: []}", "its managementState is"},
+		"removed":       {"spec: {managementState: Removed, samplesRegistry: m.b}", `its managementState is "Removed", not Managed`},
+		"no state":      {"spec: {samplesRegistry: m.b}", "its managementState is"},
+		"more":          {"spec: {" + spec + ", architectures: [x86_64]}", "architectures"},
+		"registry":      {"spec: {managementState: Managed, samplesRegistry: m.b/}", "it ends in a slash"},
+		"stream":        {"spec: {" + spec + ", skippedImagestreams: ['']}", "is not a name of an imagestream"},
+		"not a list":    {"spec: {" + spec + ", skippedImagestreams: a}", "decode spec"},
+		"two":           {"spec: {" + spec + "}\n---\nspec: {" + spec + "}", "it holds 2 objects"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := ParseSamplesPatch([]byte(test.in))
@@ -194,5 +220,27 @@ func TestParseSamplesPatch(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestParseSamplesConfig(t *testing.T) {
+	const head = "apiVersion: samples.operator.openshift.io/v1\nkind: Config\nmetadata: {name: cluster, resourceVersion: '1'}\n"
+	for name, test := range map[string]struct{ in, want string }{
+		"good":           {head + "spec: {managementState: Removed, architectures: [x86_64], samplesRegistry: x, skippedImagestreams: [b, a, b], skippedTemplates: [t], skippedHelmCharts: [h]}\nstatus: {version: 4.17.3}", ""},
+		"another kind":   {"apiVersion: v1\nkind: Config", `it is a Config of "v1"`},
+		"another object": {"apiVersion: samples.operator.openshift.io/v1\nkind: List\nitems: []", "it is a List"},
+		"no object":      {"[]", "it is not a Kubernetes object"},
+		"no list":        {head + "spec: {skippedImagestreams: a}", "decode Config"},
+		"empty":          {"", "it is empty"},
+	} {
+		got, err := ParseSamplesConfig([]byte(test.in))
+		wantError(t, err, test.want)
+		want := SamplesConfig{}
+		if test.want == "" {
+			want = SamplesConfig{Skipped: []string{"a", "b"}, Templates: []string{"t"}, Architectures: []string{"x86_64"}}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
 	}
 }

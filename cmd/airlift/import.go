@@ -30,7 +30,7 @@ func importCommand() *cli.Command {
 			"of it is there. Running it again is safe, and brings what is not there yet. Under --manifests\n" +
 			"lie then, for this and earlier imports together: apply/ (mirror sets), patches/ (samples\n" +
 			"operator), install/ (install-config fragment), nodes/ (registries.conf, to be read), report.json.",
-		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), clusterFlags(), []cli.Flag{
+		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), samplesFlags(), clusterFlags(), []cli.Flag{
 			reuseFlag(),
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the bundle records as missing at its sources, and end with exit code 3"},
 			&cli.StringFlag{Name: "platform", Usage: "where the registry refuses a list that lacks images, let its tag name the image for `OS/ARCH` (default: what the bundle was narrowed to, or its release's, or linux/amd64)"},
@@ -47,6 +47,9 @@ func importBundle(c *cli.Context) error {
 		return err
 	}
 	objects, err := objectOptions(c, p)
+	if err == nil {
+		err = samplesOptions(c, &objects.SamplesOptions)
+	}
 	if err != nil {
 		return err
 	}
@@ -217,7 +220,7 @@ func finishImport(c *cli.Context, client *oci.Client, b *bundle.Bundle, o bundle
 		return errors.Join(printResults(c.App.Writer, results), pruned, manifestsHint(err))
 	}
 	warnReplaced(report.Options.Config)
-	return errors.Join(printResults(c.App.Writer, results), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret), pruned)
+	return errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret), pruned)
 }
 
 // warnIdle: a map that is mistyped leaves images where they are not looked for.
@@ -263,12 +266,15 @@ func importHint(err error) error {
 	case errors.Is(err, bundle.ErrAbsent) && !errors.Is(err, bundle.ErrUnsealed):
 		return withHint(err, "import the other media too, one after the other or all in one command: what is there by then is not sent again")
 	case errors.Is(err, bundle.ErrCollision):
-		return withHint(err, "--map SOURCE=DEST or --keep-source-host keeps the sources apart; samples under one name cannot be, leave one out of the bundle")
+		return withHint(err, "--map SOURCE=DEST or --keep-source-host keeps the sources apart")
 	}
 	return err
 }
 
 func manifestsHint(err error) error {
+	if errors.Is(err, bundle.ErrSeveralArchitectures) {
+		return withHint(err, "--samples-arch ARCH says which one the cluster has; each needs a directory of its own, with --manifests")
+	}
 	if errors.Is(err, bundle.ErrOccupied) {
 		return withHint(err, "--manifests DIR names another directory: one for each registry")
 	}

@@ -37,6 +37,7 @@ type overview struct {
 	Tool       string            `json:"tool"`
 	Releases   []releaseOverview `json:"releases"`
 	Streams    []streamOverview  `json:"imagestreams"`
+	Samples    []sampleOverview  `json:"samples"`
 	Images     []imageOverview   `json:"images"`
 	Missing    []bundle.Missing  `json:"missing"`
 	Platforms  []string          `json:"platforms,omitempty"` // that lists were narrowed to
@@ -57,6 +58,15 @@ type streamOverview struct {
 	Samples bool   `json:"samples"`
 	Tags    int    `json:"tags"`
 	Missing int    `json:"missing"`
+}
+
+// sampleOverview is what the samples operator of a release creates.
+type sampleOverview struct {
+	Version      string           `json:"version"`
+	Architecture string           `json:"architecture"`
+	Streams      []streamOverview `json:"imagestreams"`
+	LeftOut      []string         `json:"leftOut"` // streams that were not asked for
+	Templates    int              `json:"templates"`
 }
 
 type imageOverview struct {
@@ -114,7 +124,7 @@ func overviewOf(b *bundle.Bundle) (*overview, error) {
 	o := &overview{
 		Content: string(inv.ContentID()), Verified: len(b.Signers) > 0, Complete: len(findings) == 0, Tool: inv.About.Tool,
 		Signers: append([]string{}, b.Signers...), Unchecked: append([]string{}, b.Unchecked...),
-		Releases: []releaseOverview{}, Streams: []streamOverview{}, Images: []imageOverview{},
+		Releases: []releaseOverview{}, Streams: []streamOverview{}, Samples: []sampleOverview{}, Images: []imageOverview{},
 		Missing: append([]bundle.Missing{}, inv.Content.Missing...), Size: inv.Storage.Size,
 		Platforms: inv.Content.Platforms, Sparse: inv.Content.Sparse(),
 	}
@@ -141,14 +151,30 @@ func (o *overview) addStreams(c bundle.Content) {
 	for _, m := range c.Missing {
 		missing[m.Reference] = true
 	}
-	for _, s := range c.Streams {
+	overview := func(s bundle.ImageStream) streamOverview {
 		one := streamOverview{Name: s.Name, Samples: s.Samples, Tags: len(s.Tags)}
 		for _, t := range s.Tags {
 			if missing[t.Image] {
 				one.Missing++
 			}
 		}
-		o.Streams = append(o.Streams, one)
+		return one
+	}
+	for _, s := range c.Streams {
+		o.Streams = append(o.Streams, overview(s))
+	}
+	for _, set := range c.Samples {
+		i := slices.IndexFunc(c.Releases, func(r bundle.Release) bool { return r.Image == set.Release })
+		one := sampleOverview{Version: c.Releases[i].Version, Architecture: set.Architecture, Streams: []streamOverview{}, LeftOut: []string{}, Templates: len(set.Templates)}
+		for _, s := range set.Streams {
+			if s.LeftOut {
+				one.LeftOut = append(one.LeftOut, s.Name)
+				continue
+			}
+			s.Samples = true
+			one.Streams = append(one.Streams, overview(s))
+		}
+		o.Samples = append(o.Samples, one)
 	}
 }
 
@@ -170,6 +196,9 @@ func (o *overview) print(w io.Writer) error {
 	}
 	for _, s := range o.Streams {
 		fmt.Fprintf(t, "imagestream\t%s\n", s.line())
+	}
+	for _, s := range o.Samples {
+		fmt.Fprintf(t, "samples\t%s\n", s.line())
 	}
 	for _, i := range o.Images {
 		fmt.Fprintf(t, "image\t%s  %s\n", imageLine(i.Image), humanize.IBytes(uint64(i.Size)))
@@ -206,6 +235,21 @@ func (s streamOverview) line() string {
 	line := fmt.Sprintf("%s, %s", s.Name, count(s.Tags, "tag"))
 	if s.Missing > 0 {
 		line += fmt.Sprintf(", %d missing", s.Missing)
+	}
+	return line
+}
+
+func (s sampleOverview) line() string {
+	tags, missing := 0, 0
+	for _, one := range s.Streams {
+		tags, missing = tags+one.Tags, missing+one.Missing
+	}
+	line := fmt.Sprintf("%s %s, %s, %s", s.Version, s.Architecture, count(len(s.Streams), "imagestream"), count(tags, "tag"))
+	if missing > 0 {
+		line += fmt.Sprintf(", %d missing", missing)
+	}
+	if len(s.LeftOut) > 0 {
+		line += fmt.Sprintf("; %s left out", count(len(s.LeftOut), "imagestream"))
 	}
 	return line
 }

@@ -18,7 +18,7 @@ func manifestsCommand() *cli.Command {
 		Description: "With the report of an import of this bundle (--report, or the one under --manifests), the same\n" +
 			"files as that import. Without, what a complete import would give, which the files say of\n" +
 			"themselves; that works before the bundle travels.",
-		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), clusterFlags(), credentialFlags(), []cli.Flag{
+		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), samplesFlags(), clusterFlags(), credentialFlags(), []cli.Flag{
 			reportFlag(),
 			&cli.StringSliceFlag{Name: "insecure-registry", Usage: "have nodes, and --prune-sources, speak to `HOST[:PORT]` over plain HTTP or with any certificate, if it is the registry"},
 		}),
@@ -32,6 +32,9 @@ func manifests(c *cli.Context) error {
 		return err
 	}
 	report, err := reportFor(c, b)
+	if err == nil {
+		err = samplesOptions(c, &report.Options.SamplesOptions)
+	}
 	if err != nil {
 		return err
 	}
@@ -55,7 +58,7 @@ func manifests(c *cli.Context) error {
 		return manifestsHint(err)
 	}
 	warnReplaced(report.Options.Config)
-	return errors.Join(printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret))
+	return errors.Join(printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret))
 }
 
 // bundleDirs takes a bundle.json for the directory that it lies in: the

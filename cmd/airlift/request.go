@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -42,6 +43,9 @@ func request(c *cli.Context) (bundle.Request, error) {
 		if err := addStreams(&r.Streams, name); err != nil {
 			return r, err
 		}
+	}
+	if r.Samples, err = samplesRequest(c); err != nil {
+		return r, err
 	}
 	if len(r.Releases)+len(r.Images)+len(r.Streams.Streams) == 0 {
 		return r, usagef("nothing to carry: give --release, --image, --images-file, --imagestreams or --from")
@@ -122,7 +126,7 @@ func readInput(name string) ([]byte, error) {
 // Nobody's signature is needed for that: every byte is fetched by its digest, and
 // whoever signs the new bundle compares the content id, which is printed.
 func readInventory(c *cli.Context, name string) (*bundle.Inventory, error) {
-	for _, flag := range []string{"release", "image", "images-file", "imagestreams", "platform", "sparse"} {
+	for _, flag := range slices.Concat([]string{"release", "image", "images-file", "imagestreams", "samples", "platform", "sparse"}, samplesChoices) {
 		if c.IsSet(flag) {
 			return nil, usagef("--from and --%s exclude each other", flag)
 		}

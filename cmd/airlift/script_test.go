@@ -31,13 +31,21 @@ func TestMain(m *testing.M) {
 //	tokens NAME REGISTRY USER:PASSWORD:ACTIONS…
 //		serves a registry at $NAME to who has a token for it; ACTIONS are pull,
 //		push or pull,push.
-//	release NAME REGISTRY [VERSION] [multi] [signed]
+//	release NAME REGISTRY [VERSION] [multi] [signed] [samples]
 //		pushes a release, whose references say quay.io, to the registry with
-//		that host; sets $NAME to its reference by tag, ${NAME}_AT to the one
+//		that host; with samples its samples operator has some; sets $NAME to its reference by tag, ${NAME}_AT to the one
 //		by digest and ${NAME}_COMPONENT to those of its components.
 //	samples REGISTRY RELEASE FILE
 //		pushes images of image streams and writes the streams, with those of
 //		the release, into a file, as oc get is -o json does.
+//	assets NAME REDHAT ACCESS N
+//		pushes a release with all real samples, and small images for them, but
+//		for N, to the registries that stand for registry.redhat.io and
+//		registry.access.redhat.com; sets $NAME to the release's reference, and
+//		writes the streams that lack something into the file skips, and what
+//		can be pulled, REPOSITORY:TAG, into the file pulls.
+//	pulls REGISTRY PATH FILE
+//		pulls all images of a file of REPOSITORY:TAG, under a path of a registry.
 //	image NAME REGISTRY REPOSITORY[:TAG] SHAPE
 //		pushes an image of one of the shapes, and sets $NAME to its digest and
 //		${NAME}HEX to what follows "sha256:" in it.
@@ -71,6 +79,8 @@ func TestScripts(t *testing.T) {
 			"tokens":   inWorld((*world).tokens),
 			"release":  inWorld((*world).release),
 			"samples":  inWorld((*world).samples),
+			"assets":   inWorld((*world).assets),
+			"pulls":    inWorld((*world).pulls),
 			"image":    inWorld((*world).image),
 			"delete":   inWorld((*world).delete),
 			"holds":    inWorld((*world).holds),

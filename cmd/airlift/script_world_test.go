@@ -2,7 +2,12 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -10,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"airlift/oci"
 	"airlift/oci/ocitest"
 )
 
@@ -112,6 +118,9 @@ func (w *world) release(ts *testscript.TestScript, args []string) {
 			opts.Multi = true
 		case "signed":
 			opts.Signatures = true
+		case "samples":
+			opts.Components = append(opts.Components, "cluster-samples-operator")
+			opts.Files = map[string]map[string]string{"cluster-samples-operator": exampleFiles()}
 		default:
 			opts.Version = word
 		}
@@ -125,6 +134,111 @@ func (w *world) release(ts *testscript.TestScript, args []string) {
 	for component, reference := range r.Images {
 		ts.Setenv(first[0]+"_"+component, reference)
 	}
+}
+
+// exampleFiles are those of a samples operator for two architectures.
+func exampleFiles() map[string]string {
+	samples := ocitest.ExampleSamples()
+	files := ocitest.SampleFiles("x86_64", samples)
+	maps.Copy(files, ocitest.SampleFiles("aarch64", slices.DeleteFunc(samples, func(s ocitest.Sample) bool { return s.Stream == "nodejs" })))
+	for _, arch := range []string{"x86_64", "aarch64"} {
+		for _, t := range []struct{ name, tag, image string }{
+			{"django", "python:3.9-ubi8", ""}, {"node-example", "nodejs:18-ubi8", ""}, {"cache", "cli:latest", "registry.redhat.io/ubi9/httpd-24"},
+		} {
+			var images []string
+			if t.image != "" {
+				images = append(images, t.image)
+			}
+			path, content := ocitest.TemplateFile(arch, t.name, []string{t.tag}, images...)
+			files[path] = content
+		}
+	}
+	return files
+}
+
+// assets pushes the real samples, as small images, and what must come of it.
+func (w *world) assets(ts *testscript.TestScript, args []string) {
+	first, _ := words(ts, args, 4)
+	missing, err := strconv.Atoi(first[3])
+	ts.Check(err)
+	var tables [2]string
+	for i, name := range []string{"references.tsv", "aliases.tsv"} {
+		data, err := os.ReadFile(filepath.Join("../../testdata/samples", name))
+		ts.Check(err)
+		tables[i] = string(data)
+	}
+	samples := ocitest.ParseSamples(tables[0], tables[1])
+	lost := everyNth(samples, missing)
+	hosts := map[string]*ocitest.Builder{"registry.redhat.io": w.builder(ts, first[1]), "registry.access.redhat.com": w.builder(ts, first[2])}
+	for host, b := range hosts {
+		b.Samples(slices.DeleteFunc(slices.Clone(samples), func(s ocitest.Sample) bool {
+			return lost[s.Reference] || !strings.HasPrefix(s.Reference, host+"/")
+		}), nil)
+		ts.Check(b.Err())
+	}
+	b := hosts["registry.redhat.io"]
+	r := b.Release(ocitest.ReleaseOpts{
+		Components: []string{"cluster-samples-operator"},
+		Files:      map[string]map[string]string{"cluster-samples-operator": ocitest.SampleFiles("x86_64", samples)},
+	})
+	ts.Check(b.Err())
+	ts.Setenv(first[0], r.Reference)
+	skipped := map[string]bool{}
+	for _, s := range samples {
+		skipped[s.Stream] = skipped[s.Stream] || lost[s.Reference]
+	}
+	skips, pulls := "", ""
+	for _, name := range slices.Sorted(maps.Keys(skipped)) {
+		if skipped[name] {
+			skips += "  - " + name + "\n"
+		}
+	}
+	for _, s := range samples {
+		if _, path, _ := strings.Cut(s.Reference, "/"); s.Alias == "" && !lost[s.Reference] {
+			if !strings.Contains(path, ":") {
+				path += ":latest"
+			}
+			pulls += path + "\n"
+		}
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("skips"), []byte(skips), 0o644))
+	ts.Check(os.WriteFile(ts.MkAbs("pulls"), []byte(pulls), 0o644))
+}
+
+// everyNth chooses n references, spread over all of them.
+func everyNth(samples []ocitest.Sample, n int) map[string]bool {
+	all := map[string]bool{}
+	for _, s := range samples {
+		all[s.Reference] = s.Reference != ""
+	}
+	delete(all, "")
+	chosen, sorted := map[string]bool{}, slices.Sorted(maps.Keys(all))
+	for i := range n {
+		chosen[sorted[i*len(sorted)/n]] = true
+	}
+	return chosen
+}
+
+// pulls pulls every image that a file lists, under a path of a registry.
+func (w *world) pulls(ts *testscript.TestScript, args []string) {
+	first, _ := words(ts, args, 3)
+	b, n := w.builder(ts, first[0]), 0
+	for line := range strings.Lines(ts.ReadFile(first[2])) {
+		repo, tag, _ := strings.Cut(strings.TrimSpace(line), ":")
+		repo = path.Join(first[1], repo)
+		mediaType, raw := b.Manifest(repo, tag)
+		ts.Check(b.Err())
+		node, err := oci.ParseNode(mediaType, raw)
+		ts.Check(err)
+		for _, blob := range append(node.Layers, *node.Config) {
+			if data := b.BlobBytes(repo, blob.Digest); digest.FromBytes(data) != blob.Digest {
+				ts.Fatalf("%s: %s has other bytes", line, blob.Digest)
+			}
+		}
+		n++
+	}
+	ts.Check(b.Err())
+	fmt.Fprintln(ts.Stdout(), n, "images")
 }
 
 func (w *world) samples(ts *testscript.TestScript, args []string) {

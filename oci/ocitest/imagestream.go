@@ -47,19 +47,43 @@ func ImageStreamList(samples []Sample, release Release) []byte {
 	return []byte(indented(list, "    ") + "\n")
 }
 
-// SampleFiles are the samples operator's own files, path to content, as they
-// stand in the image of the component cluster-samples-operator:
+// SampleFiles are the samples operator's own files for an architecture, path to
+// content, as they stand in the image of the component cluster-samples-operator:
 // opt/openshift/operator/x86_64/<product>/imagestreams/<stream>.json. They fit
 // into [ReleaseOpts].Files.
-func SampleFiles(samples []Sample) map[string]string {
+func SampleFiles(arch string, samples []Sample) map[string]string {
 	files := map[string]string{}
 	for name, tags := range byStream(samples) {
 		stream := imageStream(name, nil, tags, "Local")
 		delete(stream, "status")
 		stream["metadata"] = object{"name": name}
-		files["opt/openshift/operator/x86_64/"+name+"/imagestreams/"+name+".json"] = indented(stream, "  ")
+		files["opt/openshift/operator/"+arch+"/"+name+"/imagestreams/"+name+".json"] = indented(stream, "  ")
 	}
 	return files
+}
+
+// TemplateFile is a template of the samples operator for an architecture: the
+// path and the content of its file. It builds from tags of imagestreams,
+// "stream:tag", and runs images that it names itself, by a parameter.
+func TemplateFile(arch, name string, tags []string, images ...string) (path, content string) {
+	objects, parameters := []object{}, []object{{"name": "NAMESPACE", "value": "openshift"}}
+	for _, tag := range tags {
+		from := object{"kind": "ImageStreamTag", "name": tag, "namespace": "${NAMESPACE}"}
+		objects = append(objects, object{"apiVersion": "build.openshift.io/v1", "kind": "BuildConfig",
+			"spec": object{"strategy": object{"sourceStrategy": object{"from": from}}}})
+	}
+	for i, image := range images {
+		parameter := "IMAGE_" + string(rune('A'+i))
+		parameters = append(parameters, object{"name": parameter, "value": image})
+		container := object{"name": "main", "image": "${" + parameter + "}"}
+		objects = append(objects, object{"apiVersion": "apps/v1", "kind": "StatefulSet",
+			"spec": object{"template": object{"spec": object{"containers": []object{container}}}}})
+	}
+	template := object{
+		"apiVersion": "template.openshift.io/v1", "kind": "Template",
+		"metadata": object{"name": name}, "objects": objects, "parameters": parameters,
+	}
+	return "opt/openshift/operator/" + arch + "/" + name + "/templates/" + name + ".json", indented(template, "  ")
 }
 
 func byStream(samples []Sample) map[string][]Sample {

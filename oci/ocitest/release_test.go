@@ -159,7 +159,7 @@ func TestReleasesShareWhatDidNotChange(t *testing.T) {
 
 func TestFilesOfAComponent(t *testing.T) {
 	b := embedded(t)
-	samples := SampleFiles(ExampleSamples())
+	samples := SampleFiles("x86_64", ExampleSamples())
 	r := b.Release(ReleaseOpts{Files: map[string]map[string]string{"cluster-samples-operator": samples}})
 	n, _ := readNode(t, b, r.ComponentRepo, r.Components["cluster-samples-operator"].String())
 	files, _ := lastLayer(t, b, r.ComponentRepo, n)

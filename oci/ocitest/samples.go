@@ -33,22 +33,47 @@ func ExampleSamples() []Sample {
 	}
 }
 
+// ParseSamples reads tables of three columns: stream, tag and reference; and
+// stream, tag and the tag that it follows. Lines that begin with # are left out.
+func ParseSamples(references, aliases string) []Sample {
+	var samples []Sample
+	for i, table := range []string{references, aliases} {
+		for line := range strings.Lines(table) {
+			fields := strings.Fields(line)
+			if strings.HasPrefix(line, "#") || len(fields) != 3 {
+				continue
+			}
+			s := Sample{Stream: fields[0], Tag: fields[1], Reference: fields[2]}
+			if i == 1 {
+				s.Reference, s.Alias = "", fields[2]
+			}
+			samples = append(samples, s)
+		}
+	}
+	return samples
+}
+
 // Samples pushes a small image, Docker schema 2 and different for each, for
 // every reference that is not missing, and returns their digests by reference.
 // Prefix maps a reference's host to the path before its repository on the
 // registry pushed to ("registry.redhat.io" -> "redhat"); hosts not in it have
 // none.
 func (b *Builder) Samples(samples []Sample, prefix map[string]string) map[string]digest.Digest {
-	pushed := map[string]digest.Digest{}
+	pushed, places := map[string]digest.Digest{}, map[string]digest.Digest{}
 	for _, s := range samples {
 		if _, done := pushed[s.Reference]; done || s.Missing || s.Reference == "" {
 			continue
 		}
 		host, repo, tag := splitReference(s.Reference)
 		repo = join(prefix[host], repo)
+		if d, there := places[repo+":"+tag]; there { // written in another way, with and without its tag
+			pushed[s.Reference] = d
+			continue
+		}
 		layer := b.Layer(repo, map[string]string{"etc/sample": s.Reference + "\n"}, "gzip")
 		image := ImageOpts{Docker: true, Layers: []ocispec.Descriptor{layer}, Labels: map[string]string{"name": repo}}
 		pushed[s.Reference] = b.Image(repo, tag, image).Digest
+		places[repo+":"+tag] = pushed[s.Reference]
 	}
 	return pushed
 }

@@ -12,6 +12,7 @@ import (
 
 	"airlift/bundle"
 	airlift "airlift/manifest"
+	"airlift/oci"
 	"airlift/oci/ocitest"
 )
 
@@ -63,6 +64,66 @@ func TestOneStreamOfFifty(t *testing.T) {
 	}
 }
 
+// TestSamplesOfRelease carries all real samples of a release's own operator, of
+// which 30 images are gone: exactly the streams that lack one are skipped, and a
+// cluster pulls every tag of the others.
+func TestSamplesOfRelease(t *testing.T) {
+	n, samples := newNear(t), realSamples(t)
+	gone, lacking := map[string]bool{}, map[string]bool{}
+	for i, s := range samples {
+		if i%9 == 0 && len(gone) < 30 && !strings.HasSuffix(s.Reference, "/ubi8/go-toolset:1.18") {
+			gone[s.Reference] = true
+		}
+	}
+	for i, s := range samples {
+		samples[i].Missing = gone[s.Reference]
+		lacking[s.Stream] = lacking[s.Stream] || gone[s.Reference]
+	}
+	b := n.Builder()
+	for ref, d := range b.Samples(samples, paths) {
+		n.images[ref] = d
+	}
+	b.ZstdImage("example/go-toolset", "1.18")
+	release := b.Release(ocitest.ReleaseOpts{
+		Version: "4.18.0", Prefix: "quay", Components: []string{"cluster-samples-operator"},
+		Files: map[string]map[string]string{"cluster-samples-operator": ocitest.SampleFiles("x86_64", samples)},
+	})
+	if b.Err() != nil {
+		t.Fatal(b.Err())
+	}
+	request := bundle.Request{Releases: []oci.Reference{parse(t, release.Reference)}, Samples: &bundle.SamplesRequest{}}
+	for name, f := range map[string]*far{
+		"below a prefix":    newFar(t, "/mirror"),
+		"with source hosts": keepHosts(newFar(t, "")),
+		"mapped":            newFar(t, "", "registry.redhat.io=redhat", "registry.access.redhat.com/ubi8=eight"),
+		"through mirrors":   newFar(t, "", "registry.redhat.io=redhat", "registry.example.com:8443=ubi8"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := request
+			if name == "through mirrors" { // another image lies where the operator would look
+				r.Images = []oci.Reference{parse(t, clash)}
+			}
+			carry(t, n, f, r)
+			skipped := expectSamples(t, n, f, samples)
+			for stream, lacks := range lacking {
+				if lacks != slices.Contains(skipped, stream) {
+					t.Errorf("%s lacks something: %v, skipped are %q", stream, lacks, skipped)
+				}
+			}
+			if patch := string(f.object(t, bundle.SamplesFile)); strings.Contains(patch, `samplesRegistry: ""`) != (name == "through mirrors") {
+				t.Errorf("the patch is %s", patch)
+			}
+			if len(gone) != 30 || len(skipped) == 0 || len(skipped) == 50 {
+				t.Errorf("%d are gone, %d skipped", len(gone), len(skipped))
+			}
+		})
+	}
+}
+
+// clash is an image that a map brings to the place where the samples operator
+// would look for a sample of another registry.
+const clash = "registry.example.com:8443/go-toolset:1.18"
+
 // realSamples are the tags of a real samples operator.
 func realSamples(t *testing.T) []ocitest.Sample {
 	t.Helper()
@@ -70,13 +131,7 @@ func realSamples(t *testing.T) []ocitest.Sample {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var samples []ocitest.Sample
-	for line := range strings.Lines(string(table)) {
-		if fields := strings.Fields(line); !strings.HasPrefix(line, "#") {
-			samples = append(samples, ocitest.Sample{Stream: fields[0], Tag: fields[1], Reference: fields[2]})
-		}
-	}
-	return samples
+	return ocitest.ParseSamples(string(table), "")
 }
 
 func carrySamples(t *testing.T, n *near, f *far, samples []ocitest.Sample) {
