@@ -294,6 +294,36 @@ func TestDenied(t *testing.T) {
 	}
 }
 
+// TestOperatorSamplesDenied: so are the samples of a release, those included that its
+// templates name; the release itself is none.
+func TestOperatorSamplesDenied(t *testing.T) {
+	t.Parallel()
+	near, release := sampled(t, operatorFiles(twoArchitectures), ocitest.ReleaseOpts{})
+	s := shelf{host: near.Host}
+	r := bundle.Request{
+		Releases: references(t, release.Reference), SkipMissing: true, SkipDenied: true,
+		Samples: &bundle.SamplesRequest{Include: []string{"httpd", "cache-service"}, Architectures: []string{"x86_64"}},
+	}
+	shut := map[string]ocitest.Fault{"/ubi9/httpd-24/manifests/latest": {Status: 403}, "/datagrid73-openshift/manifests/latest": {Status: 401}}
+	c := plan(t, client(t, s.behind(t, shut).Host), r)
+	want := []bundle.Missing{
+		{Reference: cacheImage + ":latest", Reason: "denied: the registry answered 401"},
+		{Reference: httpdImage, Reason: "denied: the registry answered 403"},
+	}
+	if diff := gocmp.Diff(want, c.Missing); diff != "" {
+		t.Errorf("(-want +got): %s", diff)
+	}
+	r.SkipDenied = false
+	_, err := bundle.Plan(t.Context(), client(t, s.behind(t, shut).Host), r)
+	wantError(t, err, nil, httpdImage, cacheImage)
+	_, component, _ := strings.Cut(release.Images["cli"], "@")
+	r.SkipDenied = true
+	_, err = bundle.Plan(t.Context(), client(t, s.behind(t, map[string]ocitest.Fault{"/manifests/" + component: {Status: 403}}).Host), r)
+	if !oci.IsDenied(err) {
+		t.Errorf("a component that is denied: %v", err)
+	}
+}
+
 // TestNothingOfAnIndex: an index of which no child can be carried is missing itself,
 // and so is one that has nothing but that.
 func TestNothingOfAnIndex(t *testing.T) {
