@@ -26,7 +26,10 @@
 //     damage.
 //   - Sign vouches for what it has read to the last byte, and touches no file but
 //     signatures of its own key. Running it again is safe.
-//   - Import never writes a tag that names an incomplete image, nor one of a release
+//   - What is missing or left out is recorded in the inventory, with what needs it, and
+//     nothing of it is in the archive. No release is without any part that is missing.
+//   - Import never writes a tag that names an incomplete image, but of a list that the
+//     inventory says is sparse, where the registry takes that; nor one of a release
 //     whose components are not all there; it never lets a registry keep content whose
 //     digest was not checked. What can be known beforehand is refused before the first
 //     connection. Running it again is safe. Media may come in any order, each in an
