@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -59,9 +60,12 @@ func (c *crawler) crawl() (faults []string, err error) {
 	return faults, nil
 }
 
+// patience is how long a registry may take for a write that a reader sees halfway.
+const patience = 10 * time.Second
+
 // tag follows a tag. A registry may list it a moment before it leads anywhere.
 func (c *crawler) tag(repo, tag string) (faults []string, err error) {
-	for range 100 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		faults, err = c.follow(repo, tag)
 		if err != nil || len(faults) == 0 || !strings.HasPrefix(faults[0], "manifest "+tag+":") {
 			break
@@ -119,7 +123,7 @@ func (c *crawler) list(path string, into any) error {
 // get asks again for what the registry cannot say while it writes: it writes the
 // link of a tag in place, and a reader that comes between meets an empty file.
 func (c *crawler) get(method, path string) (status int, digest string, body []byte, err error) {
-	for range 10 {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		status, digest, body, err = c.ask(method, path)
 		if status != http.StatusInternalServerError {
 			break
