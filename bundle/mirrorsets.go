@@ -109,6 +109,9 @@ func covering(entries, sources []manifest.Mirror) []manifest.Mirror {
 	return all
 }
 
+// ErrOtherKind: mirror sets of another kind lie there than those to be written.
+var ErrOtherKind = fmt.Errorf("%w: another kind of mirror set", ErrUsage)
+
 // readLaid reads the mirror sets that lie under a directory, without what Prune
 // found to be gone.
 func (s *mirrorSets) readLaid(dir string) error {
@@ -130,9 +133,25 @@ func (s *mirrorSets) readLaid(dir string) error {
 		case held.Kind != file.kind || held.Name != name:
 			return fmt.Errorf("%w: %s holds %s %s, not %s %s: it is another registry's", ErrOccupied, path, held.Kind, held.Name, file.kind, name)
 		case !s.report.Options.writes(file.kind):
-			return fmt.Errorf("%w: %s is there, and a cluster would get it too", ErrOccupied, path)
+			return fmt.Errorf("%w: %s is there, and a cluster would get both", ErrOtherKind, path)
 		}
 		s.laid[file.kind] = held.Mirrors
+	}
+	return s.readStanding()
+}
+
+// readStanding adds what the cluster has in objects that those to be written
+// replace: it must not lose it where the files are gone.
+func (s *mirrorSets) readStanding() (err error) {
+	o := s.report.Options
+	for _, set := range o.Others {
+		if set.Name != o.Name || !o.writes(set.Kind) {
+			continue
+		}
+		entries := slices.DeleteFunc(slices.Clone(set.Mirrors), func(m manifest.Mirror) bool { return len(m.Mirrors) == 0 })
+		if s.laid[set.Kind], err = manifest.MergeMirrors(entries, s.laid[set.Kind]); err != nil {
+			return fmt.Errorf("%w: the cluster's %s %s: %w", ErrUsage, set.Kind, set.Name, err)
+		}
 	}
 	return nil
 }

@@ -109,17 +109,17 @@ func (r *Report) forget(before []manifest.Mirror) {
 }
 
 // remaining are the entries of an object without what Prune found to be gone: a
-// source loses its places, and one around it leaves with the last source that it
-// stands for.
+// source loses its places, and one around it that leads there leaves with the last
+// source that it stands for.
 func (r *Report) remaining(entries []manifest.Mirror) []manifest.Mirror {
 	held := r.mirrors(func(Held) bool { return true })
 	var all []manifest.Mirror
 	for _, m := range entries {
 		m.Mirrors = slices.DeleteFunc(slices.Clone(m.Mirrors), func(place string) bool { return slices.Contains(r.gone[m.Source], place) })
 		stoodFor := false
-		for source := range r.gone {
-			_, under := below(source, m.Source)
-			stoodFor = stoodFor || under
+		for source, lost := range r.gone {
+			rest, under := below(source, m.Source)
+			stoodFor = stoodFor || under && slices.ContainsFunc(m.Mirrors, func(place string) bool { return slices.Contains(lost, join(place, rest)) })
 		}
 		stands := slices.ContainsFunc(held, func(h manifest.Mirror) bool { _, under := below(h.Source, m.Source); return under })
 		if len(m.Mirrors) > 0 && (stands || !stoodFor) {

@@ -248,6 +248,11 @@ func ReadReport(path string) (*Report, error) {
 		if len(h.Names) == 0 || len(h.Mirrors) == 0 {
 			return nil, fmt.Errorf("parse %s: %s has no names or no mirrors", path, h.Reference)
 		}
+		for _, name := range h.Names {
+			if strings.LastIndex(name, ":") <= strings.LastIndex(name, "/") {
+				return nil, fmt.Errorf("parse %s: %s has the name %q without a tag", path, h.Reference, name)
+			}
+		}
 	}
 	return &r, nil
 }

@@ -71,10 +71,18 @@ func (c RegistriesConf) Drains(before RegistriesConf) []string {
 }
 
 // drains says why nodes are drained for a scope that was and is so, if they are.
+// The operator knows a mirror by its location alone, and compares it with the
+// first there was of that location: where both kinds share one, any change of
+// the scope counts as one of the mirror for tags.
 func drains(was, is Registry) string {
+	at := func(location string) func(Endpoint) bool {
+		return func(m Endpoint) bool { return m.Location == location }
+	}
 	switch {
 	case is.Scope == "":
 		return "leaves"
+	case was.Blocked == is.Blocked && was.Insecure == is.Insecure && slices.Equal(was.Mirrors, is.Mirrors):
+		return ""
 	case is.Blocked && !was.Blocked:
 		return "is blocked"
 	case is.Blocked != was.Blocked:
@@ -83,13 +91,18 @@ func drains(was, is Registry) string {
 		return "is insecure, or is so no longer"
 	}
 	for _, m := range was.Mirrors {
-		if !slices.Contains(is.Mirrors, m) {
+		if !slices.ContainsFunc(is.Mirrors, at(m.Location)) {
 			return "loses the mirror " + m.Location
 		}
 	}
 	for _, m := range is.Mirrors {
-		if m.Pull != DigestOnly && !slices.Contains(was.Mirrors, m) {
+		i := slices.IndexFunc(was.Mirrors, at(m.Location))
+		switch {
+		case m.Pull == DigestOnly:
+		case i < 0 || !slices.Contains(was.Mirrors, m):
 			return "gets mirrors for tags"
+		case was.Mirrors[i].Pull != m.Pull:
+			return "changes beside a mirror for tags"
 		}
 	}
 	return ""

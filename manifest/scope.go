@@ -59,7 +59,7 @@ func Widen(mirrors, others []Mirror, scope string) (wide []Mirror, narrowed []Na
 		narrowed = append(narrowed, Narrowed{source, reason})
 		if scope == RegistryScope {
 			var more []Narrowed
-			members, more = Widen(members, others, NamespaceScope)
+			members, more = Widen(members, append(outside, others...), NamespaceScope)
 			narrowed = append(narrowed, more...)
 		}
 		wide = append(wide, members...)
@@ -88,6 +88,8 @@ func widened(source string, members, outside []Mirror) (wide Mirror, reason stri
 		}
 		prefixes, fits := cutRest(m.Mirrors, m.Source[len(source):])
 		switch {
+		case slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(p, source+":") }):
+			return Mirror{}, "it would take all ports of the host, and its mirror is one of them"
 		case !fits:
 			return Mirror{}, fmt.Sprintf("%s is at %s, which does not end in the rest of its name", m.Source, strings.Join(m.Mirrors, ", "))
 		case i == 0:
@@ -127,6 +129,10 @@ func inTheWay(wide, o Mirror, members []Mirror) string {
 	switch {
 	case strings.HasPrefix(host, wide.Source+":"):
 		return fmt.Sprintf("it would take all ports of the host, and there is the source %s", o.Source)
+	case effective(o.Policy) != effective(wide.Policy) && isInside(wide.Source, []string{o.Source}):
+		return fmt.Sprintf("the source %s has another policy", o.Source)
+	case !isInside(o.Source, []string{wide.Source}) && slices.ContainsFunc(o.Mirrors, func(m string) bool { return isInside(m, wide.Mirrors) }):
+		return fmt.Sprintf("images of %s lie there too, and would answer to its tags", o.Source)
 	case o.Source == wide.Source:
 		if !contains(wide.Mirrors, o.Mirrors) {
 			return fmt.Sprintf("another object has other mirrors for it: %s", strings.Join(o.Mirrors, ", "))
@@ -137,7 +143,7 @@ func inTheWay(wide, o Mirror, members []Mirror) string {
 		}
 	case isInside(o.Source, []string{wide.Source}):
 		for _, m := range members {
-			if m.Source != o.Source && isInside(m.Source, []string{o.Source}) || m.Source == o.Source && !slices.Equal(m.Mirrors, o.Mirrors) {
+			if isInside(m.Source, []string{o.Source}) {
 				return fmt.Sprintf("the source %s hides it from %s", o.Source, m.Source)
 			}
 		}

@@ -19,9 +19,9 @@ import (
 
 func mirrorSetFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "scope", Value: manifest.RepositoryScope, Usage: "name each `SCOPE` once in the mirror sets: repository, namespace or registry; a wider one only where it changes nothing for other images"},
+		&cli.StringFlag{Name: "scope", Value: manifest.RepositoryScope, Usage: "name each `SCOPE` once in the mirror sets: repository, namespace or registry; a wider one only where it changes nothing for other images (--keep-source-host helps)"},
 		&optionalFlag{&cli.StringFlag{Name: "icsp", DefaultText: bundle.ICSPAlso, Usage: "for clusters before 4.13: write an ImageContentSourcePolicy instead of the mirror sets; --icsp=also: beside them"}, bundle.ICSPOnly},
-		&cli.StringSliceFlag{Name: "merge-with", Usage: "the cluster has the mirror sets in `FILE`, from \"oc get idms,itms,imagecontentsourcepolicy -o yaml\": refuse what conflicts with them, warn of what hides what (may be repeated)"},
+		&cli.StringSliceFlag{Name: "merge-with", Usage: "the cluster has the mirror sets in `FILE`, from \"oc get idms,itms,imagecontentsourcepolicy -o yaml\": keep what it has of ours, refuse what conflicts with the others, warn of what hides what (may be repeated; before 4.13 there is only the last kind)"},
 		&cli.BoolFlag{Name: "prune-sources", Usage: "ask the registry for all that earlier imports brought, and drop the sources of what is gone"},
 	}
 }
@@ -47,7 +47,10 @@ func mirrorSetOptions(c *cli.Context, o *bundle.ObjectOptions) error {
 	default:
 		return usagef("--scope %s: must be %s, %s or %s", scope, manifest.RepositoryScope, manifest.NamespaceScope, manifest.RegistryScope)
 	}
-	switch o.ICSP = c.String("icsp"); o.ICSP {
+	if o.ICSP = c.String("icsp"); o.ICSP == "" && c.IsSet("icsp") {
+		return usagef("--icsp= has no value: must be --icsp or --icsp=%s", bundle.ICSPAlso)
+	}
+	switch o.ICSP {
 	case "", bundle.ICSPOnly, bundle.ICSPAlso:
 	default:
 		return usagef("--icsp=%s: must be --icsp or --icsp=%s", o.ICSP, bundle.ICSPAlso)

@@ -13,12 +13,14 @@ import (
 )
 
 // carriedAt are entries for random repositories, most of which lie below one
-// place with their whole path, and some where a map has put them.
+// place with their whole path, at times with their host, and some where a map has
+// put them.
 func carriedAt(r *rand.Rand) []manifest.Mirror {
 	policy := ""
 	if r.IntN(8) == 0 {
 		policy = manifest.NeverContactSource
 	}
+	hosts := r.IntN(2) == 0
 	entries := map[string]manifest.Mirror{}
 	for range 1 + r.IntN(6) {
 		host := []string{"q.io", "q.io:5000", "r.lan"}[r.IntN(3)]
@@ -27,6 +29,9 @@ func carriedAt(r *rand.Rand) []manifest.Mirror {
 			path += "/" + []string{"x", "y"}[r.IntN(2)]
 		}
 		m := manifest.Mirror{Source: host + "/" + path, Mirrors: []string{"m.lan/ocp/" + path}, Policy: policy}
+		if hosts {
+			m.Mirrors[0] = "m.lan/ocp/" + strings.ReplaceAll(host, ":", "-") + "/" + path
+		}
 		if r.IntN(8) == 0 {
 			m.Mirrors[0] = "m.lan/mapped"
 		}
@@ -110,6 +115,12 @@ func compareScopes(t *testing.T, name string, carried []manifest.Mirror, before,
 		for _, place := range was {
 			if !slices.Contains(is, place) {
 				t.Fatalf("%s%s is not looked for at %v any more, but at %v\n%s", name, suffix, place, is, what)
+			}
+		}
+		for _, place := range is {
+			isAnothers := slices.ContainsFunc(carried, func(m manifest.Mirror) bool { return m.Mirrors[0]+suffix == place.Reference })
+			if !isCarried && suffix == ":v1" && !slices.Contains(was, place) && isAnothers {
+				t.Fatalf("%s%s is looked for at %s, which is another image's\n%s", name, suffix, place.Reference, what)
 			}
 		}
 	}
