@@ -207,6 +207,7 @@ func TestPrune(t *testing.T) {
 	for _, dir := range []string{narrow, wide} {
 		addEntry(t, dir, bundle.IDMSFile, manifest.Mirror{Source: "example.com/theirs", Mirrors: []string{"m.example/theirs"}})
 	}
+	addEntry(t, narrow, bundle.IDMSFile, manifest.Mirror{Source: "quay.io/else", Mirrors: []string{"proxy.example/quay"}})
 	b := far.Builder()
 	for path, reference := range map[string]string{"ocp/team/gone": "quay.io/team/gone:v1", "ocp/team/moved": "quay.io/team/moved:v1", "ocp/else/gone": "quay.io/else/gone:v1"} {
 		b.DeleteManifest(path, digests[reference].Digest)
@@ -225,7 +226,7 @@ func TestPrune(t *testing.T) {
 	if got := pruned(narrow); !slices.Equal(got, []string{"quay.io/else/gone:v1", "quay.io/team/gone:v1"}) {
 		t.Errorf("gone are %q", got)
 	}
-	wantEntries(t, narrow, bundle.IDMSFile, "example.com/theirs m.example/theirs", "quay.io/team/moved m.example/ocp/new/place", "quay.io/team/stays m.example/ocp/team/stays")
+	wantEntries(t, narrow, bundle.IDMSFile, "example.com/theirs m.example/theirs", "quay.io/else proxy.example/quay", "quay.io/team/moved m.example/ocp/new/place", "quay.io/team/stays m.example/ocp/team/stays")
 	wantEntries(t, narrow, bundle.ITMSFile, "quay.io/team/moved m.example/ocp/new/place", "quay.io/team/stays m.example/ocp/team/stays")
 	if got := pruned(wide); len(got) != 3 {
 		t.Errorf("gone are %q", got)
@@ -239,6 +240,10 @@ func TestPrune(t *testing.T) {
 	if len(again.Held) != 2 || len(again.Held[0].Names) != 1 || len(again.Held[0].Mirrors) != 1 {
 		t.Errorf("held are %+v", again.Held)
 	}
+	again.Held[0].Names[0] = "m.example:5000/without/tag"
+	check(t, again.Write(wide)) // with what lies there
+	_, err = bundle.ReadReport(filepath.Join(wide, bundle.ReportFile))
+	wantError(t, err, nil, "m.example:5000/without/tag", "without a tag")
 }
 
 // TestPruneByDigest: an image that is pulled by digest is there as long as its
