@@ -118,7 +118,7 @@ func TestPolicyForOldClusters(t *testing.T) {
 	both := []string{"example.com/theirs m.example/theirs", "quay.io/team/app m.example/ocp/team/app", "quay.io/team/lib m.example/ocp/team/lib"}
 	wantEntries(t, dir, bundle.ICSPFile, both...)
 	_, err = of("", "quay.io/team/lib"+at("1")).WriteObjects(dir)
-	wantError(t, err, bundle.ErrOccupied)
+	wantError(t, err, bundle.ErrOtherKind)
 	files, err := of(bundle.ICSPAlso, "quay.io/team/lib"+at("1")).WriteObjects(dir)
 	check(t, err)
 	wantEntries(t, dir, bundle.IDMSFile, both...)
@@ -128,7 +128,7 @@ func TestPolicyForOldClusters(t *testing.T) {
 		t.Errorf("written are %q", files)
 	}
 	_, err = of(bundle.ICSPOnly, "quay.io/team/lib"+at("1")).WriteObjects(dir)
-	wantError(t, err, bundle.ErrOccupied)
+	wantError(t, err, bundle.ErrOtherKind)
 
 	allowed := of(bundle.ICSPAlso, "quay.io/team/app:v1")
 	allowed.Options.Policy = manifest.AllowContactingSource

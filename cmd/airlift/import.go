@@ -273,7 +273,7 @@ func importHint(err error) error {
 
 func manifestsHint(err error) error {
 	if errors.Is(err, bundle.ErrOtherKind) {
-		return withHint(err, "say --icsp as the import before did; when the cluster is 4.13 or later, --icsp=also brings the mirror sets, and airlift convert icsp says when the old object may go")
+		return withHint(err, "give --icsp, or leave it out, as the import before did; when the cluster is 4.13 or later, --icsp=also brings the mirror sets, and airlift convert icsp says when the old object may go")
 	}
 	if errors.Is(err, bundle.ErrSeveralArchitectures) {
 		return withHint(err, "--samples-arch ARCH says which one the cluster has; each needs a directory of its own, with --manifests")
