@@ -29,6 +29,8 @@ func (p *planner) attached(ctx context.Context, root oci.Reference, d digest.Dig
 	p.optional(ctx, root, ref.WithTag(attachmentPrefix(d)+".sig"))
 	referrers, supported, err := p.client.Referrers(ctx, ref)
 	switch {
+	case err != nil && p.mayLack(root, err): // it may be denied, too
+		p.optional(ctx, root, ref.WithTag(attachmentPrefix(d)))
 	case err != nil:
 		p.failure(fmt.Errorf("resolve %s: %w", ref, err))
 	case !supported:

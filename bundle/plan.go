@@ -85,6 +85,9 @@ func Plan(ctx context.Context, client *oci.Client, r Request) (*Content, error) 
 	}
 	p.want(r.Images...)
 	unread := errors.Join(p.releases(ctx, r.Releases), p.samples(ctx, r.Samples))
+	if errors.Is(unread, ErrUsage) { // what was asked for has to be put right first
+		return nil, unread
+	}
 	err := errors.Join(unread, p.resolve(ctx))
 	if err == nil && r.SkipMissing {
 		err = p.askBlobs(ctx)

@@ -170,9 +170,12 @@ func (r *Report) Extend(earlier *Report) error {
 		r.Held = append(r.Held, h)
 	}
 	slices.SortFunc(r.Held, func(a, b Held) int { return strings.Compare(a.Reference, b.Reference) })
-	if r.Operators == nil {
-		r.Operators = earlier.Operators
+	for _, was := range earlier.Operators {
+		if !slices.ContainsFunc(r.Operators, was.isSame) {
+			r.Operators = append(r.Operators, was)
+		}
 	}
+	r.Options.SamplesOptions = r.Options.SamplesOptions.over(earlier.Options.SamplesOptions)
 	r.SamplesFault = cmp.Or(r.SamplesFault, earlier.SamplesFault)
 	if earlier.Skipped != nil {
 		r.Skipped = earlier.Skipped

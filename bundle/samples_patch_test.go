@@ -282,11 +282,15 @@ func TestNothingToCreate(t *testing.T) {
 	if got := patch(t, dir); got == nil || !slices.Equal(got.Skipped, []string{"ruby"}) {
 		t.Errorf("the patch %+v, after one that skipped nothing", got)
 	}
-	toldOf(t, operated(t, "4.18.0", []string{ruby31}, next), to(t, "m.example"), bundle.SamplesOptions{RemoveSamples: true}, dir)
+	toldOf(t, operated(t, "4.18.0", []string{ruby31}, next), to(t, "m.example"), bundle.SamplesOptions{SamplesState: bundle.SamplesRemoved}, dir)
 	if got := patch(t, dir); got == nil || !got.Removed {
 		t.Errorf("the patch %+v, where samples are to be removed", got)
 	}
-	toldOf(t, operated(t, "4.18.0", []string{ruby31}, next), to(t, "m.example"), bundle.SamplesOptions{}, dir)
+	toldOf(t, contentOf(t, "quay.io/a/b:1"), to(t, "m.example"), bundle.SamplesOptions{}, dir)
+	if got := patch(t, dir); got == nil || !got.Removed {
+		t.Errorf("the patch %+v, after one that said so", got)
+	}
+	toldOf(t, operated(t, "4.18.0", []string{ruby31}, next), to(t, "m.example"), bundle.SamplesOptions{SamplesState: bundle.SamplesManaged}, dir)
 	if got := patch(t, dir); got == nil || got.Removed || len(got.Skipped) > 0 {
 		t.Errorf("the patch %+v, where all are there again", got)
 	}
@@ -295,9 +299,39 @@ func TestNothingToCreate(t *testing.T) {
 	if got := patch(t, none); got != nil {
 		t.Errorf("the patch %+v of no samples", got)
 	}
-	toldOf(t, contentOf(t, "quay.io/a/b:1"), to(t, "m.example"), bundle.SamplesOptions{RemoveSamples: true}, none)
+	toldOf(t, contentOf(t, "quay.io/a/b:1"), to(t, "m.example"), bundle.SamplesOptions{SamplesState: bundle.SamplesRemoved}, none)
 	if got := patch(t, none); got == nil || !got.Removed {
 		t.Errorf("the patch %+v, where samples are to be removed", got)
+	}
+}
+
+// TestOperatorsOfTwoImports: what an import knew the next one knows, with what was
+// chosen then.
+func TestOperatorsOfTwoImports(t *testing.T) {
+	t.Parallel()
+	intel := bundle.Samples{Architecture: "x86_64", Streams: []bundle.ImageStream{sampleOf(t, "ruby", "3", ruby30)}}
+	arm := bundle.Samples{Architecture: "aarch64", Streams: []bundle.ImageStream{sampleOf(t, "arm", "3", ruby31)}}
+	first, second := operated(t, "4.16.9", []string{php80}, intel), operated(t, "4.18.0", []string{ruby31}, arm)
+	dir := t.TempDir()
+	toldOf(t, first, to(t, "m.example"), bundle.SamplesOptions{}, dir)
+	r, err := assumed(t, second, to(t, "m.example"))
+	check(t, err)
+	_, err = r.WriteObjects(dir)
+	wantError(t, err, bundle.ErrSeveralArchitectures, "aarch64, x86_64")
+	for _, chosen := range []bundle.SamplesOptions{{SamplesArch: "x86_64", SkipStreams: manifest.SkipAllMissing}, {}} {
+		s := toldOf(t, second, to(t, "m.example"), chosen, dir)
+		if s.Operator.Version != "4.16.9" || s.Streams[0].Name != "ruby" {
+			t.Errorf("%+v: the operator of %s, %+v", chosen, s.Operator.Version, s.Streams)
+		}
+	}
+	report, err := bundle.ReadReport(filepath.Join(dir, bundle.ReportFile))
+	check(t, err)
+	if len(report.Operators) != 2 || report.Options.SkipStreams != manifest.SkipAllMissing {
+		t.Errorf("%+v, %+v", report.Operators, report.Options)
+	}
+	s := toldOf(t, operated(t, "4.9.2", nil, intel), to(t, "m.example"), bundle.SamplesOptions{}, dir)
+	if s.Operator.Version != "4.16.9" {
+		t.Errorf("after an older release the operator of %s", s.Operator.Version)
 	}
 }
 
@@ -459,11 +493,11 @@ func TestPullsOfSamples(t *testing.T) {
 	t.Parallel()
 	c := operated(t, "4.17.3", []string{jenkinsImage, php80, ruby30}, bundle.Samples{Architecture: "x86_64",
 		Streams: []bundle.ImageStream{sampleOf(t, "jenkins", "2", jenkinsImage), sampleOf(t, "php", "8.0", php80), sampleOf(t, "ruby", "3.0", ruby30, "3.1", ruby31)}})
-	for removed, want := range map[bool][]string{
-		false: {"importer " + jenkinsImage + " jenkins:2", "samples m.example/ocp/ubi8/php-80:latest php:8.0"}, true: nil,
+	for state, want := range map[string][]string{
+		"": {"importer " + jenkinsImage + " jenkins:2", "samples m.example/ocp/ubi8/php-80:latest php:8.0"}, bundle.SamplesRemoved: nil,
 	} {
 		dir := t.TempDir()
-		toldOf(t, c, to(t, "m.example/ocp"), bundle.SamplesOptions{RemoveSamples: removed}, dir)
+		toldOf(t, c, to(t, "m.example/ocp"), bundle.SamplesOptions{SamplesState: state}, dir)
 		cluster, err := bundle.ReadCluster(dir, nil, "m.example")
 		check(t, err)
 		var got []string
@@ -473,7 +507,7 @@ func TestPullsOfSamples(t *testing.T) {
 			}
 		}
 		if diff := gocmp.Diff(want, got); diff != "" {
-			t.Errorf("removed %v (-want +got): %s", removed, diff)
+			t.Errorf("state %v (-want +got): %s", state, diff)
 		}
 	}
 }

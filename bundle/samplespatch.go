@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,16 +21,35 @@ type SamplesOptions struct {
 	SamplesRelease string `json:"samplesRelease,omitempty"` // version of the cluster's release; "" = the newest
 	SamplesArch    string `json:"samplesArch,omitempty"`    // of the cluster; "" = the only one, or that of Current
 	SkipStreams    string `json:"skipStreams,omitempty"`    // manifest.SkipAny, which "" is, or SkipAllMissing
-	RemoveSamples  bool   `json:"removeSamples,omitempty"`  // the patch says Removed, and nothing else
+	SamplesState   string `json:"samplesState,omitempty"`   // SamplesRemoved: the patch says that, and nothing else; "" = SamplesManaged
 
 	// Current is the configuration that the cluster has; nil if nobody looked.
 	Current *manifest.SamplesConfig `json:"-"`
+}
+
+// What a samples operator is to do.
+const (
+	SamplesManaged = "Managed"
+	SamplesRemoved = "Removed"
+)
+
+// over keeps what an earlier import was told, but for what this one is.
+func (o SamplesOptions) over(earlier SamplesOptions) SamplesOptions {
+	o.SamplesArch = cmp.Or(o.SamplesArch, earlier.SamplesArch)
+	o.SkipStreams = cmp.Or(o.SkipStreams, earlier.SkipStreams)
+	o.SamplesState = cmp.Or(o.SamplesState, earlier.SamplesState)
+	return o
 }
 
 // SamplesOperator is what a samples operator creates.
 type SamplesOperator struct {
 	Version string  `json:"version,omitempty"` // of its release; "" if it was read out of a cluster
 	Samples Samples `json:"samples"`           // without release and architecture if it was read out of a cluster
+}
+
+// isSame says whether both are the operator of one release on one architecture.
+func (s SamplesOperator) isSame(other SamplesOperator) bool {
+	return s.Version == other.Version && s.Samples.Architecture == other.Samples.Architecture
 }
 
 // Skips are what a samples patch makes a cluster skip.
@@ -73,14 +93,11 @@ func (r *Report) operator() (*SamplesOperator, error) {
 	if len(left) == 0 {
 		return nil, nil
 	}
-	newest := slices.MaxFunc(left, func(a, b SamplesOperator) int { return slices.Compare(numbers(a.Version), numbers(b.Version)) }).Version
 	if o.SamplesRelease != "" {
-		newest = o.SamplesRelease
+		left = slices.DeleteFunc(left, func(s SamplesOperator) bool { return s.Version != "" && s.Version != o.SamplesRelease })
 	}
-	left = slices.DeleteFunc(left, func(s SamplesOperator) bool { return s.Version != "" && s.Version != newest })
-	slices.SortStableFunc(left, func(a, b SamplesOperator) int { return strings.Compare(a.Samples.Architecture, b.Samples.Architecture) })
 	if len(left) == 0 {
-		return nil, fmt.Errorf("%w: no samples of release %s are known, only of %s", ErrUsage, newest, listed(r.Operators, func(s SamplesOperator) string { return s.Version }))
+		return nil, fmt.Errorf("%w: no samples of release %s are known, only of %s", ErrUsage, o.SamplesRelease, listed(r.Operators, func(s SamplesOperator) string { return s.Version }))
 	}
 	arch := o.SamplesArch
 	if arch == "" && o.Current != nil && len(o.Current.Architectures) == 1 && len(left) > 1 {
@@ -95,10 +112,11 @@ func (r *Report) operator() (*SamplesOperator, error) {
 	switch {
 	case len(left) == 0:
 		return nil, fmt.Errorf("%w: no samples for %s are known, only for %s", ErrUsage, arch, architectures)
-	case left[0].Samples.Architecture == left[len(left)-1].Samples.Architecture:
-		return &left[0], nil
+	case slices.ContainsFunc(left, func(s SamplesOperator) bool { return s.Samples.Architecture != left[0].Samples.Architecture }):
+		return nil, fmt.Errorf("%w: %w: %s", ErrUsage, ErrSeveralArchitectures, architectures)
 	}
-	return nil, fmt.Errorf("%w: %w: %s", ErrUsage, ErrSeveralArchitectures, architectures)
+	newest := slices.MaxFunc(left, func(a, b SamplesOperator) int { return slices.Compare(numbers(a.Version), numbers(b.Version)) })
+	return &newest, nil
 }
 
 // ErrSeveralArchitectures: samples are known for several, and nobody said which
@@ -370,7 +388,7 @@ func (s *SamplesState) templates(kept []string, f finder, own map[string]SampleS
 // cluster's configuration skip by choice. There is none where all streams would
 // be skipped, unless an earlier patch has told the operator anything else.
 func (r *Report) samplesPatch(dir string, files map[string][]byte) error {
-	if r.Options.RemoveSamples {
+	if r.Options.SamplesState == SamplesRemoved {
 		data, err := manifest.SamplesPatch{Removed: true, Comment: r.comment()}.YAML()
 		files[SamplesFile] = data
 		return err

@@ -106,7 +106,7 @@ func (a asked) inventory(c *cli.Context, client *oci.Client, size int64, shown *
 	content, err := bundle.Plan(c.Context, client, a.request)
 	shown.close()
 	if err != nil {
-		return nil, planHint(err)
+		return nil, planHint(c, err)
 	}
 	return bundle.NewInventory(*content, size, tool, sequence)
 }
@@ -120,9 +120,13 @@ func (a asked) cut(dir string) (int64, error) {
 	return bundle.MaxFileSize(dir)
 }
 
-// planHint: what planning itself refuses to miss belongs to a release.
-func planHint(err error) error {
+// planHint: what planning itself refuses to miss belongs to a release, where nothing
+// failed otherwise.
+func planHint(c *cli.Context, err error) error {
 	var missing *bundle.MissingError
+	if oci.IsDenied(err) && (c.Bool("samples") || c.IsSet("imagestreams")) && !c.Bool("skip-denied") {
+		return withHint(err, "nothing was written; give an account that may pull it with --authfile; or --skip-denied goes on without samples that are denied, and records them")
+	}
 	if errors.As(err, &missing) {
 		return withHint(err, "nothing was written; --skip-missing does not cover releases: try another source, with --source-mirror")
 	}

@@ -69,6 +69,11 @@ func importBundle(c *cli.Context) error {
 			return usagef("--platform: %w", err)
 		}
 	}
+	if o.Platform == (oci.Platform{}) && objects.SamplesArch != "" { // what stands for a list is for that cluster
+		if o.Platform, err = oci.ParsePlatform("linux/" + objects.SamplesArch); err != nil {
+			return usagef("--samples-arch: %w", err)
+		}
+	}
 	if c.Bool("dry-run") {
 		return rehearse(c.App.Writer, from, o)
 	}

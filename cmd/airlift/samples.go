@@ -73,10 +73,10 @@ func samplesOptions(c *cli.Context, o *bundle.SamplesOptions) error {
 		o.SkipStreams = policy
 	}
 	switch state := c.String("samples-state"); {
-	case state != "Managed" && state != "Removed":
+	case state != bundle.SamplesManaged && state != bundle.SamplesRemoved:
 		return usagef("--samples-state %s: must be Managed or Removed", state)
 	case c.IsSet("samples-state"):
-		o.RemoveSamples = state == "Removed"
+		o.SamplesState = state
 	}
 	if file := c.String("current-samples-config"); file != "" {
 		data, err := readInput(file)
@@ -95,7 +95,7 @@ func samplesOptions(c *cli.Context, o *bundle.SamplesOptions) error {
 // printSamples says what the samples operator is told, and what that costs:
 // streams that are not whole have a line each.
 func printSamples(c *cli.Context, report *bundle.Report, objects *bundle.Objects) error {
-	if report.Options.RemoveSamples {
+	if report.Options.SamplesState == bundle.SamplesRemoved {
 		fmt.Fprintln(c.App.Writer, "samples: the patch removes all of them")
 		return nil
 	}
