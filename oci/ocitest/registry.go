@@ -49,6 +49,8 @@ type RegistryOptions struct {
 	User     string // demand this user, by htpasswd
 	Password string
 	Others   map[string]string // passwords of further users, who may do the same
+	Tokens   *Issuer           // demand tokens of this issuer
+	ClientCA string            // with TLS: demand a certificate of this authority, PEM, of clients
 	Sparse   bool              // run distribution 3, set to take indexes whose children are not all there
 }
 
@@ -77,7 +79,14 @@ func StartRegistryWith(t testing.TB, opts RegistryOptions) *Registry {
 	if opts.User != "" {
 		config.htpasswd = writeHtpasswd(t, dir, opts)
 	}
+	config.tokens, config.clientCA = opts.Tokens, opts.ClientCA
 	r.client = r.newClient(t)
+	if opts.ClientCA != "" {
+		withOwnCertificate(t, r.client, config)
+	}
+	if opts.Tokens != nil {
+		r.client.Transport = tokenLogin{opts.Tokens, r.client.Transport}
+	}
 	for range startTries {
 		r.Host = freePort(t)
 		r.URL = scheme + "://" + r.Host
@@ -212,6 +221,17 @@ func insecureTransport() *http.Transport {
 	return transport
 }
 
+// withOwnCertificate makes a client show the certificate of the server, which
+// the authority of the server's clients may have signed.
+func withOwnCertificate(t testing.TB, client *http.Client, c registryConfig) {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.Transport.(login).next.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{pair}
+}
+
 // login adds credentials to every request.
 type login struct {
 	next           http.RoundTripper
@@ -231,6 +251,8 @@ type registryConfig struct {
 	dir, root, mark string
 	cert, key       string
 	htpasswd        string
+	tokens          *Issuer
+	clientCA        string
 	sparse          bool
 }
 
@@ -246,7 +268,14 @@ func (c registryConfig) yaml(addr string) []byte {
 	fmt.Fprintf(&b, "http:\n  addr: %q\n  secret: ocitest\n", addr)
 	fmt.Fprintf(&b, "  headers: {%s: [%q]}\n", markHeader, c.mark)
 	if c.cert != "" {
-		fmt.Fprintf(&b, "  tls: {certificate: %q, key: %q}\n", c.cert, c.key)
+		fmt.Fprintf(&b, "  tls:\n    certificate: %q\n    key: %q\n", c.cert, c.key)
+	}
+	if c.clientCA != "" {
+		fmt.Fprintf(&b, "    clientcas: [%q]\n", c.clientCA)
+	}
+	if c.tokens != nil {
+		fmt.Fprintf(&b, "auth: {token: {realm: %q, service: %q, issuer: %q, rootcertbundle: %q}}\n",
+			c.tokens.Realm, issuerService, issuerName, c.tokens.bundle)
 	}
 	if c.htpasswd != "" {
 		fmt.Fprintf(&b, "auth: {htpasswd: {realm: ocitest, path: %q}}\n", c.htpasswd)
