@@ -502,7 +502,7 @@ func nextAt(location string) func(http.ResponseWriter, *http.Request) bool {
 }
 
 // A proxy is told its own password, and the registry's never; the registry
-// never the proxy's. A variable that is no URL is not shown.
+// never the proxy's.
 func TestCanaryBehindAProxy(t *testing.T) {
 	for _, k := range []struct {
 		name, proxy string
@@ -512,7 +512,6 @@ func TestCanaryBehindAProxy(t *testing.T) {
 		{"that works", "http://bob:" + canaryProxyPass + "@" + canaryProxy, 0, ""},
 		{"that wants to know who", "http://bob:" + canaryProxyPass + "@" + canaryProxy, 407, "the proxy proxy.example:3128 (HTTPS_PROXY): answered 407 Proxy Authentication Required to a connection with registry.example:5000"},
 		{"that forbids", "http://bob:" + canaryProxyPass + "@" + canaryProxy, 403, "the proxy proxy.example:3128 (HTTPS_PROXY): answered 403 Forbidden to a connection with registry.example:5000"},
-		{"that is no URL", "http://bob:%zz" + canaryProxyPass + "@" + canaryProxy, 0, "HTTPS_PROXY: not the URL of a proxy"},
 	} {
 		t.Run(k.name, func(t *testing.T) {
 			t.Setenv("HTTPS_PROXY", k.proxy)

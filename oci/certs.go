@@ -40,19 +40,21 @@ func UsualCertDirs() []string {
 // host counts, alone.
 type certDirs []string
 
-// checkCertDir refuses a directory that is no such thing: one whose certificates
-// lie in it for no host, as podman and skopeo take it, would go unnoticed.
-func checkCertDir(dir string) error {
+// OwnCertDir is one directory in place of the usual ones, like them with a
+// directory for each host. Where podman and skopeo take a directory, the files
+// lie in it for whatever host is asked: here that is an error, since nobody
+// would notice that they are not used.
+func OwnCertDir(dir string) ([]string, error) {
 	files, err := os.ReadDir(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, f := range files {
 		if hasCertSuffix(f.Name()) && !f.IsDir() {
-			return fmt.Errorf("%s is for no host: it belongs into %s", filepath.Join(dir, f.Name()), filepath.Join(dir, "HOST[:PORT]"))
+			return nil, fmt.Errorf("%s is for no host: it belongs into %s", filepath.Join(dir, f.Name()), filepath.Join(dir, "HOST[:PORT]"))
 		}
 	}
-	return nil
+	return []string{dir}, nil
 }
 
 func hasCertSuffix(name string) bool {

@@ -73,6 +73,9 @@ func NewClient(o Options) (*Client, error) {
 		}
 		c.insecure[normal] = true
 	}
+	if err := checkProxies(); err != nil {
+		return nil, err
+	}
 	roots, err := certificates(o.CAFiles, o.CAs)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -76,6 +77,7 @@ func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	next, err := g.transport(r.URL, insecure)
 	if err != nil {
+		n.failed(r, err, false)
 		return nil, closeBody(r, err)
 	}
 	resp, err := next.RoundTrip(r)
@@ -89,7 +91,7 @@ func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
 		err = checkLocation(resp)
 	}
 	if err != nil {
-		err = schemeMismatch(err)
+		err = certificateWanted(schemeMismatch(err))
 		n.failed(r, err, g.isTransient(r, err))
 		return nil, err
 	}
@@ -118,6 +120,19 @@ func checkLocation(resp *http.Response) error {
 		return errLocation
 	}
 	return nil
+}
+
+// ErrCertificateWanted: the host told us by TLS that it does not like our
+// certificate, or that we show none.
+var ErrCertificateWanted = errors.New("the host wants to be shown a certificate that it trusts")
+
+// certificateWanted: the texts of the alerts are those of crypto/tls.
+func certificateWanted(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "remote error" && strings.Contains(op.Err.Error(), "certificate") {
+		return fmt.Errorf("%w: %w", ErrCertificateWanted, err)
+	}
+	return err
 }
 
 // isInsecure says whether the host was named, with the scheme's own port or
@@ -220,7 +235,7 @@ func isTransient(err error) bool {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, errPlainHTTP), errors.Is(err, http.ErrSchemeMismatch), errors.Is(err, errLocation),
-		errors.As(err, &certificate), errors.As(err, &plain), errors.As(err, &files), isCertificateAlert(err):
+		errors.As(err, &certificate), errors.As(err, &plain), errors.As(err, &files), errors.Is(err, ErrCertificateWanted):
 		return false
 	case errors.As(err, &proxy):
 		return proxy.isTransient()
@@ -228,11 +243,4 @@ func isTransient(err error) bool {
 		return false
 	}
 	return true
-}
-
-// isCertificateAlert: the host has told us by TLS that it does not like our
-// certificate, or that we have none. The texts are those of crypto/tls.
-func isCertificateAlert(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "remote error" && strings.Contains(op.Err.Error(), "certificate")
 }

@@ -13,7 +13,7 @@ import (
 
 // ProxyError is a failure of a proxy on the way to a host, not of the host.
 type ProxyError struct {
-	Host     string // whom the proxy was to lead to
+	Host     string // whom the proxy was to lead to; "" if the variable is of no use
 	Proxy    string // HOST:PORT of the proxy; "" if the variable holds none
 	Variable string // that names it: HTTPS_PROXY or the like
 	Status   int    // that it answered; 0 if it did not
@@ -30,19 +30,23 @@ func (e *ProxyError) Error() string {
 
 func (e *ProxyError) Unwrap() error { return e.Err }
 
+// checkProxies refuses variables that net/http would pass over in silence, to go
+// to hosts without a proxy.
+func checkProxies() error {
+	for _, variable := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"} {
+		proxy := os.Getenv(variable)
+		if u, err := url.Parse(proxy); err == nil && (proxy == "" || u.Scheme != "" && u.Host != "") {
+			continue
+		}
+		if _, err := url.Parse("http://" + proxy); err != nil {
+			return &ProxyError{Variable: variable, Err: errors.New("it does not hold the URL of a proxy")}
+		}
+	}
+	return nil
+}
+
 // behindProxy makes the proxies of a transport say that they are.
 func behindProxy(t *http.Transport) {
-	find := t.Proxy
-	if find == nil {
-		return
-	}
-	t.Proxy = func(r *http.Request) (*url.URL, error) {
-		u, err := find(r)
-		if err != nil {
-			err = &ProxyError{Host: r.URL.Host, Variable: proxyVariable(r.URL.Scheme), Err: errors.New("not the URL of a proxy")}
-		}
-		return u, err
-	}
 	t.OnProxyConnectResponse = func(_ context.Context, proxy *url.URL, to *http.Request, resp *http.Response) error {
 		if resp.StatusCode == http.StatusOK {
 			return nil

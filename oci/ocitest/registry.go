@@ -32,6 +32,8 @@ type Registry struct {
 	Host     string // 127.0.0.1:port
 	URL      string // http://127.0.0.1:port, https with TLS
 	CAFile   string // PEM of the CA to trust; "" without TLS or with certificates from outside
+	CertFile string // PEM of the server's certificate; "" without TLS
+	KeyFile  string // and of its key
 	Authfile string // an auth.json with the user's credentials; "" without a user
 	Root     string // the storage directory, laid out by the registry
 
@@ -43,6 +45,7 @@ type Registry struct {
 // without credentials.
 type RegistryOptions struct {
 	TLS      bool   // serve with a certificate of a new private CA
+	Expired  bool   // with TLS: the certificate has expired
 	NoSAN    bool   // with TLS: the certificate has a common name only
 	CertFile string // with TLS: serve this certificate, PEM, instead
 	KeyFile  string // and this key of it
@@ -50,7 +53,8 @@ type RegistryOptions struct {
 	Password string
 	Others   map[string]string // passwords of further users, who may do the same
 	Tokens   *Issuer           // demand tokens of this issuer
-	ClientCA string            // with TLS: demand a certificate of this authority, PEM, of clients
+	Names    []string          // with TLS: further names in the certificate
+	Clients  bool              // with TLS: demand a certificate of the same authority of clients; the server's is one
 	Sparse   bool              // run distribution 3, set to take indexes whose children are not all there
 }
 
@@ -75,13 +79,15 @@ func StartRegistryWith(t testing.TB, opts RegistryOptions) *Registry {
 	if opts.TLS {
 		scheme = "https"
 		r.CAFile, config.cert, config.key = serverCertificate(t, opts)
+		r.CertFile, r.KeyFile = config.cert, config.key
 	}
 	if opts.User != "" {
 		config.htpasswd = writeHtpasswd(t, dir, opts)
 	}
-	config.tokens, config.clientCA = opts.Tokens, opts.ClientCA
+	config.tokens = opts.Tokens
 	r.client = r.newClient(t)
-	if opts.ClientCA != "" {
+	if opts.Clients {
+		config.clientCA = r.CAFile
 		withOwnCertificate(t, r.client, config)
 	}
 	if opts.Tokens != nil {
@@ -148,7 +154,7 @@ func serverCertificate(t testing.TB, opts RegistryOptions) (ca, cert, key string
 	if opts.CertFile != "" {
 		return "", opts.CertFile, opts.KeyFile
 	}
-	c := WriteCertificates(t, opts.NoSAN)
+	c := WriteCertificatesWith(t, CertificateOptions{NoSAN: opts.NoSAN, Expired: opts.Expired, Names: opts.Names})
 	return c.CAFile, c.CertFile, c.KeyFile
 }
 
