@@ -28,17 +28,18 @@ type login struct {
 // enter asks the registry what it wants to know, and gets the first token if it
 // wants one.
 func (c *Client) enter(ctx context.Context, registry name.Registry, a account, scopes []string) (*login, error) {
-	first := &firstAnswer{next: c.base, scheme: registry.Scheme()}
+	first := &firstAnswer{next: c.base}
 	challenge, err := transport.Ping(ctx, registry, first)
 	if err != nil {
 		return nil, err
 	}
 	l := &login{client: c, scheme: "https"}
-	if first.led.Load() {
-		l.scheme = first.scheme
-		a = account{} // what it asks for was not said by the registry itself
-	} else if challenge.Insecure {
+	if challenge.Insecure {
 		l.scheme = "http"
+	}
+	if scheme, led := first.led.Load().(string); led {
+		l.scheme = scheme
+		a = account{} // what it asks for was not said by the registry itself
 	}
 	l.home = hostPort(&url.URL{Host: registry.RegistryStr()}, l.scheme)
 	if !strings.EqualFold(challenge.Scheme, "bearer") {
@@ -55,14 +56,13 @@ func (c *Client) enter(ctx context.Context, registry name.Registry, a account, s
 // firstAnswer notes of the first request of a registry whether it led away from
 // there: to another's question.
 type firstAnswer struct {
-	next   http.RoundTripper
-	scheme string
-	led    atomic.Bool
+	next http.RoundTripper
+	led  atomic.Value // the scheme of the request that was led away; nil if none was
 }
 
 func (f *firstAnswer) RoundTrip(r *http.Request) (*http.Response, error) {
 	if before := r.Response; before != nil && hostPort(before.Request.URL, before.Request.URL.Scheme) != hostPort(r.URL, r.URL.Scheme) {
-		f.led.Store(true)
+		f.led.CompareAndSwap(nil, before.Request.URL.Scheme)
 	}
 	return f.next.RoundTrip(r)
 }

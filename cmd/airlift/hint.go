@@ -45,6 +45,8 @@ func argumentHint(err error) string {
 	return ""
 }
 
+const unknownAuthority = "x509: certificate signed by unknown authority"
+
 // certificateHint: the texts are those of crypto/x509 and net/http, which some
 // layers on the way hand on as text only.
 func certificateHint(err error) string {
@@ -56,7 +58,7 @@ func certificateHint(err error) string {
 		return "the registry's certificate names no host (no subject alternative name): have it issued again, with -addext subjectAltName=DNS:HOST"
 	case strings.Contains(text, "x509: certificate is valid for"), errors.As(err, &host):
 		return "the registry's certificate is for other names: use one of them, or have it issued again"
-	case strings.Contains(text, "x509: certificate signed by unknown authority"):
+	case strings.Contains(text, unknownAuthority):
 		return "give the authority's certificate with --ca-file FILE.pem, or as " + certsOf(err) + "/ca.crt"
 	case errors.Is(err, oci.ErrCertificateWanted):
 		return "put the certificate and its key into " + certsOf(err) + ", as client.cert and client.key"
