@@ -20,7 +20,7 @@ import (
 
 func mirrorSetFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "scope", Value: manifest.RepositoryScope, Usage: "name each `SCOPE` once in the mirror sets: repository, namespace or registry; a wider one only where it changes nothing for other images (--keep-source-host helps)"},
+		&cli.StringFlag{Name: "scope", Usage: "name each `SCOPE` once in the mirror sets: repository, namespace or registry; a wider one only where it changes nothing for other images (--keep-source-host helps; default: as an earlier import chose, else repository)"},
 		&optionalFlag{&cli.StringFlag{Name: "icsp", Usage: "for clusters before 4.13: write an ImageContentSourcePolicy instead of the mirror sets; --icsp=also: beside them; --icsp=no: no more, after imports with it"},
 			bundle.ICSPOnly, []string{bundle.ICSPAlso, bundle.ICSPNo}},
 		&cli.StringSliceFlag{Name: "merge-with", Usage: "the cluster has the mirror sets in `FILE`, from \"oc get idms,itms,imagecontentsourcepolicy -o yaml\": keep what it has of ours, refuse what conflicts with the others, warn of what hides what (may be repeated; before 4.13 there is only the last kind)"},
@@ -44,11 +44,9 @@ func (f *optionalFlag) String() string {
 // mirrorSetOptions are what the flags say of mirror sets; what they do not say is
 // left to earlier imports.
 func mirrorSetOptions(c *cli.Context, o *bundle.ObjectOptions) error {
-	switch scope := c.String("scope"); {
-	case !slices.Contains([]string{manifest.RepositoryScope, manifest.NamespaceScope, manifest.RegistryScope}, scope):
-		return usagef("--scope %s: must be %s, %s or %s", scope, manifest.RepositoryScope, manifest.NamespaceScope, manifest.RegistryScope)
-	case c.IsSet("scope"):
-		o.Scope = scope
+	o.Scope = c.String("scope")
+	if scopes := []string{manifest.RepositoryScope, manifest.NamespaceScope, manifest.RegistryScope}; c.IsSet("scope") && !slices.Contains(scopes, o.Scope) {
+		return usagef("--scope %s: must be %s, %s or %s", o.Scope, scopes[0], scopes[1], scopes[2])
 	}
 	if o.ICSP = c.String("icsp"); o.ICSP == "" && c.IsSet("icsp") {
 		return usagef("--icsp= has no value: must be --icsp, --icsp=%s or --icsp=%s", bundle.ICSPAlso, bundle.ICSPNo)
