@@ -207,15 +207,18 @@ func (r *Report) collisions() error {
 			was, is := taken[name]
 			taken[name] = h
 			if is && was.isAnother(h) {
-				clashes = append(clashes, fmt.Sprintf("%s would be both %s and %s, one of them since an earlier import", name, was.Reference, h.Reference))
+				clashes = append(clashes, fmt.Sprintf("%s would be both %s and %s", name, was.Reference, h.Reference))
 			}
 		}
 	}
 	if len(clashes) > 0 {
-		return fmt.Errorf("%w: %w: %s", ErrUsage, ErrCollision, listSome(clashes, 5))
+		return fmt.Errorf("%w: %w %w: %s", ErrUsage, ErrCollision, ErrTaken, listSome(clashes, 5))
 	}
 	return nil
 }
+
+// ErrTaken: one of the images that collide has the name already.
+var ErrTaken = errors.New("since an earlier import")
 
 // isAnother says whether both are images of different sources, and different ones.
 func (h Held) isAnother(other Held) bool {

@@ -271,6 +271,8 @@ func rehearse(w io.Writer, from source, o bundle.ImportOptions) error {
 	return importHint(err)
 }
 
+const sourcesApart = "--map SOURCE=DEST or --keep-source-host keeps the sources apart"
+
 // importHint says for an import's error what only its flags can do.
 func importHint(err error) error {
 	var missing *bundle.MissingError
@@ -286,8 +288,10 @@ func importHint(err error) error {
 		return withHint(err, "give the media with these in one command, a blob is cut over them: "+strings.Join(absent.Cut, ", "))
 	case errors.Is(err, bundle.ErrAbsent) && !errors.Is(err, bundle.ErrUnsealed):
 		return withHint(err, "import the other media too, one after the other or all in one command: what is there by then is not sent again")
+	case errors.Is(err, bundle.ErrTaken):
+		return withHint(err, sourcesApart+"; --prune-sources frees the name, if the registry does not have the earlier image any more")
 	case errors.Is(err, bundle.ErrCollision):
-		return withHint(err, "--map SOURCE=DEST or --keep-source-host keeps the sources apart; --prune-sources drops one that the registry does not have any more")
+		return withHint(err, sourcesApart)
 	}
 	return err
 }
