@@ -28,4 +28,6 @@ var (
 	// ErrSparse: everything was done but for lists that lack children and that the
 	// registry therefore refused.
 	ErrSparse = errors.New("the registry takes no sparse lists")
+	// ErrSparseRelease: such a list is of a release, which is nothing without it.
+	ErrSparseRelease = errors.New("no cluster can pull a release from a registry that takes no sparse lists")
 )

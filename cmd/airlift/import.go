@@ -259,11 +259,16 @@ func rehearse(w io.Writer, from source, o bundle.ImportOptions) error {
 func importHint(err error) error {
 	var missing *bundle.MissingError
 	var absent *bundle.AbsentError
+	var sparse *bundle.SparseError
 	switch {
 	case errors.As(err, &missing):
 		return withHint(err, "nothing was pushed; --skip-missing goes on without what is listed")
+	case errors.Is(err, bundle.ErrSparseRelease):
+		return withHint(err, "export the release without --sparse, or import it into a registry that takes sparse lists: "+sparseHint)
+	case errors.As(err, &sparse) && sparse.LeftOut:
+		return withHint(err, sparseHint+"; what was left out on purpose comes with an export without --platform")
 	case errors.Is(err, bundle.ErrSparse):
-		return withHint(err, sparseHint+"; what was left out on purpose comes with an export without --sparse")
+		return withHint(err, sparseHint)
 	case errors.Is(err, context.Canceled):
 		return withHint(err, "the same command goes on with what is not there yet")
 	case errors.As(err, &absent) && len(absent.Cut) > 0:
