@@ -332,9 +332,9 @@ func (r *Report) whyNot(f finder, stream, reference string) string {
 	if f.plain(stream) && f.held[reference] {
 		return reference + ": a cluster of this release does not look for it in mirrors"
 	}
-	for _, image := range r.Images {
-		if image.Reference == reference && image.Reason != "" {
-			return reference + ": " + image.Reason
+	for _, l := range r.Lacking {
+		if l.Reference == reference {
+			return reference + ": " + l.Reason
 		}
 	}
 	return reference + ": not imported"

@@ -152,7 +152,9 @@ func (x *exporting) onto(dir string, inv *bundle.Inventory) (_ *bundle.Inventory
 		}
 		warnNarrowed(x.c, &inv.Content)
 	}
-	if len(withoutLeave(x.c, inv.Content.Missing)) > 0 {
+	if not := withoutLeave(x.c, inv.Content.Missing); len(not) > 0 && held != nil {
+		return nil, withHint(bundle.MissingErrors(not), "the export in "+quote(dir)+" was begun with leave to skip this; give --skip-missing (or --skip-denied) again")
+	} else if len(not) > 0 {
 		return nil, skippedOrNot(x.c, inv.Content.Missing)
 	}
 	return inv, x.write(out, dir, inv)
