@@ -96,10 +96,7 @@ func (im *Importer) plan(b *Bundle) error {
 	}
 	im.bundle, im.images, im.nodes = b, images, content.nodeByDigest()
 	im.vital, im.released = content.releaseParts(), content.releaseReferences()
-	im.sparse = map[digest.Digest]Sparse{}
-	for _, s := range content.Sparse() {
-		im.sparse[s.Digest] = s
-	}
+	im.sparse = content.sparseByDigest()
 	if im.options.Platform == (oci.Platform{}) {
 		im.options.Platform = content.Platform()
 	}
