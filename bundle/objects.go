@@ -76,15 +76,16 @@ func (r *Report) Write(dir string) error {
 }
 
 // CheckObjects renders what a complete import would write under a directory,
-// with what lies there, and throws it away: what cannot be written is better
-// known before anything is pushed.
-func (b *Bundle) CheckObjects(p Placement, o ObjectOptions, dir string) error {
+// with what lies there: what cannot be written, and what may surprise, is better
+// known before anything is pushed. Nothing is written.
+func (b *Bundle) CheckObjects(p Placement, o ObjectOptions, dir string) (*Report, *Objects, error) {
 	r, err := b.Assume(p, o)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	r.Assumed = false
-	return errors.Join(r.Check(dir), writable(dir))
+	objects, err := r.Objects(dir)
+	return r, objects, errors.Join(err, writable(dir))
 }
 
 // writable says whether a directory could be written to, or made. It tries nothing.

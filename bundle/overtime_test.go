@@ -84,10 +84,11 @@ func TestSourcesDoNotMixOverTime(t *testing.T) {
 	_, err = first.WriteObjects(dir)
 	check(t, err)
 	other := opened(t, contentOf(t, "b.example/x/app:1"))
-	err = other.CheckObjects(p, bundle.NewObjectOptions(p, "", ""), dir)
+	_, _, err = other.CheckObjects(p, bundle.NewObjectOptions(p, "", ""), dir)
 	wantError(t, err, bundle.ErrCollision, "a.example/x/app:1", "b.example/x/app:1")
 	moved := contentOf(t, "a.example/x/app:1@"+string(digest.FromString("it moved on")))
-	check(t, opened(t, moved).CheckObjects(p, bundle.NewObjectOptions(p, "", ""), dir))
+	_, _, err = opened(t, moved).CheckObjects(p, bundle.NewObjectOptions(p, "", ""), dir)
+	check(t, err)
 }
 
 // TestObjectsAreCheckedBefore: what no cluster would take is known without a
@@ -96,16 +97,20 @@ func TestObjectsAreCheckedBefore(t *testing.T) {
 	t.Parallel()
 	p, dir := to(t, "quay.io"), t.TempDir()
 	b := opened(t, contentOf(t, "quay.io/x/app:1"))
+	checked := func(o bundle.ObjectOptions, dir string) error {
+		_, _, err := b.CheckObjects(p, o, dir)
+		return err
+	}
 	for _, o := range []bundle.ObjectOptions{
 		bundle.NewObjectOptions(p, "No_Name", ""),
 		bundle.NewObjectOptions(p, "", "NeverContactSource"), // of its own mirror
 	} {
-		wantError(t, b.CheckObjects(p, o, dir), bundle.ErrUsage)
+		wantError(t, checked(o, dir), bundle.ErrUsage)
 	}
-	check(t, b.CheckObjects(p, bundle.NewObjectOptions(p, "name", ""), dir))
+	check(t, checked(bundle.NewObjectOptions(p, "name", ""), dir))
 	file := filepath.Join(t.TempDir(), "file")
 	writeFile(t, file, nil)
-	wantError(t, b.CheckObjects(p, bundle.NewObjectOptions(p, "name", ""), filepath.Join(file, "objects")), nil, "not a directory")
+	wantError(t, checked(bundle.NewObjectOptions(p, "name", ""), filepath.Join(file, "objects")), nil, "not a directory")
 	if names := fileNames(t, dir); len(names) > 0 {
 		t.Errorf("the check left %s", names)
 	}

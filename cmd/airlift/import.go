@@ -74,11 +74,13 @@ func importBundle(c *cli.Context) error {
 			return usagef("--samples-arch: %w", err)
 		}
 	}
-	if c.Bool("dry-run") {
-		return rehearse(c.App.Writer, from, o)
-	}
-	if err := b.CheckObjects(p, objects, c.String("manifests")); err != nil {
+	expected, written, err := b.CheckObjects(p, objects, c.String("manifests"))
+	if err != nil {
 		return manifestsHint(err)
+	}
+	warnMirrors(written.Warnings, nil)
+	if c.Bool("dry-run") {
+		return rehearse(c, from, o, expected, written)
 	}
 	shown := newProgress(c)
 	client, err := newClient(c, nil, shown.tell)
@@ -92,7 +94,7 @@ func importBundle(c *cli.Context) error {
 	o.Progress = shown.event
 	results, err := from.run(c, client, o, shown)
 	shown.close()
-	finished := finishImport(c, client, b, objects, secret, results, err)
+	finished := finishImport(c, client, b, objects, secret, results, err, written.Warnings)
 	return errors.Join(finished, importHint(err), checkImport(c, b, p, results, errors.Join(finished, err)))
 }
 
@@ -206,8 +208,8 @@ func stillToCome(err error) string {
 }
 
 // finishImport writes the report and, after an import that may be used as it
-// is, the objects.
-func finishImport(c *cli.Context, client *oci.Client, b *bundle.Bundle, o bundle.ObjectOptions, secret []byte, results []bundle.ImageResult, err error) error {
+// is, the objects. Of what may surprise, some was said before.
+func finishImport(c *cli.Context, client *oci.Client, b *bundle.Bundle, o bundle.ObjectOptions, secret []byte, results []bundle.ImageResult, err error, said []string) error {
 	if results == nil {
 		return nil // nothing was begun
 	}
@@ -224,6 +226,7 @@ func finishImport(c *cli.Context, client *oci.Client, b *bundle.Bundle, o bundle
 	if err != nil {
 		return errors.Join(printResults(c.App.Writer, results), pruned, manifestsHint(err))
 	}
+	warnMirrors(objects.Warnings, said)
 	warnReplaced(report.Options.Config)
 	return errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret), pruned)
 }
@@ -247,10 +250,11 @@ func warnLoopback(p bundle.Placement) {
 	}
 }
 
-func rehearse(w io.Writer, from source, o bundle.ImportOptions) error {
+// rehearse says what a complete import would come to.
+func rehearse(c *cli.Context, from source, o bundle.ImportOptions, report *bundle.Report, objects *bundle.Objects) error {
 	results, err := from.rehearse(o)
 	if results != nil {
-		err = errors.Join(printResults(w, results), err)
+		err = errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), err)
 	}
 	return importHint(err)
 }

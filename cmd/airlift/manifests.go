@@ -57,6 +57,7 @@ func manifests(c *cli.Context) error {
 	if err != nil {
 		return manifestsHint(err)
 	}
+	warnMirrors(objects.Warnings, nil)
 	warnReplaced(report.Options.Config)
 	return errors.Join(printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret))
 }
