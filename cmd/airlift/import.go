@@ -35,7 +35,7 @@ func importCommand() *cli.Command {
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the bundle records as missing at its sources, and end with exit code 3"},
 			&cli.StringFlag{Name: "platform", Usage: "where the registry refuses a list that lacks images, let its tag name the image for `OS/ARCH` (default: what the bundle was narrowed to, or its release's, or linux/amd64)"},
 			&cli.BoolFlag{Name: "no-check", Usage: "do not ask the registry afterwards for what a cluster would pull, as airlift check does"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, and connect to nothing"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, and what a cluster would be told, and connect to nothing"},
 		}, clientFlags(), []cli.Flag{quietFlag()}),
 		Action: importBundle,
 	}
