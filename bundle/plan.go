@@ -172,13 +172,14 @@ func (p *planner) streams(s manifest.ImageStreams) error {
 	return nil
 }
 
-// plannedStream is a stream in the terms of the inventory, with its images.
+// plannedStream is a stream in the terms of the inventory, with its images. With an error
+// it is its name alone.
 func plannedStream(s manifest.ImageStream) (planned ImageStream, refs []oci.Reference, err error) {
 	planned = ImageStream{Name: s.Name, Repository: s.Repository}
 	for _, t := range s.Tags {
 		ref, err := oci.ParseReference(t.From)
 		if err != nil {
-			return planned, nil, fmt.Errorf("imagestream %s:%s: %w", s.Name, t.Name, err)
+			return ImageStream{Name: s.Name}, nil, fmt.Errorf("imagestream %s:%s: %w", s.Name, t.Name, err)
 		}
 		planned.Tags = append(planned.Tags, StreamTag{Name: t.Name, From: t.From, Image: ref.String()})
 		refs = append(refs, ref)

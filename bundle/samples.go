@@ -188,22 +188,19 @@ func (p *planner) sampleFiles(ctx context.Context, ref oci.Reference) (map[strin
 	return files, nil
 }
 
-// sampleSet wants the images of the streams and templates that are chosen.
+// sampleSet wants the images of the streams and templates that are chosen. What others
+// name may be no reference.
 func (p *planner) sampleSet(read manifest.Samples, r *SamplesRequest) (Samples, error) {
 	set := Samples{Architecture: read.Architecture}
 	chosen := map[string]bool{} // of streams
 	for _, s := range read.Streams {
 		planned, refs, err := plannedStream(s)
 		chosen[s.Name] = r.chooses(s.Name)
-		switch {
-		case chosen[s.Name] && err != nil:
-			return set, err
-		case chosen[s.Name]:
+		if planned.LeftOut = !chosen[s.Name]; !planned.LeftOut {
+			if err != nil {
+				return set, err
+			}
 			p.wantSamples(refs)
-		case err != nil: // a name that no image has need not be known
-			planned = ImageStream{Name: s.Name, LeftOut: true}
-		default:
-			planned.LeftOut = true
 		}
 		set.Streams = append(set.Streams, planned)
 	}
