@@ -84,11 +84,17 @@ func TestSourcesDoNotMixOverTime(t *testing.T) {
 	_, err = first.WriteObjects(dir)
 	check(t, err)
 	other := opened(t, contentOf(t, "b.example/x/app:1"))
-	_, _, err = other.CheckObjects(p, bundle.NewObjectOptions(p, "", ""), dir)
-	wantError(t, err, bundle.ErrCollision, "a.example/x/app:1", "b.example/x/app:1")
+	wantError(t, checkObjects(t, other, p, bundle.NewObjectOptions(p, "", ""), dir), bundle.ErrCollision, "a.example/x/app:1", "b.example/x/app:1")
 	moved := contentOf(t, "a.example/x/app:1@"+string(digest.FromString("it moved on")))
-	_, _, err = opened(t, moved).CheckObjects(p, bundle.NewObjectOptions(p, "", ""), dir)
+	check(t, checkObjects(t, opened(t, moved), p, bundle.NewObjectOptions(p, "", ""), dir))
+}
+
+// checkObjects says what of an import's objects could not be written.
+func checkObjects(t *testing.T, b *bundle.Bundle, p bundle.Placement, o bundle.ObjectOptions, dir string) error {
+	t.Helper()
+	r, err := b.Expect(p, o)
 	check(t, err)
+	return r.Check(dir)
 }
 
 // TestObjectsAreCheckedBefore: what no cluster would take is known without a
@@ -97,20 +103,16 @@ func TestObjectsAreCheckedBefore(t *testing.T) {
 	t.Parallel()
 	p, dir := to(t, "quay.io"), t.TempDir()
 	b := opened(t, contentOf(t, "quay.io/x/app:1"))
-	checked := func(o bundle.ObjectOptions, dir string) error {
-		_, _, err := b.CheckObjects(p, o, dir)
-		return err
-	}
 	for _, o := range []bundle.ObjectOptions{
 		bundle.NewObjectOptions(p, "No_Name", ""),
 		bundle.NewObjectOptions(p, "", "NeverContactSource"), // of its own mirror
 	} {
-		wantError(t, checked(o, dir), bundle.ErrUsage)
+		wantError(t, checkObjects(t, b, p, o, dir), bundle.ErrUsage)
 	}
-	check(t, checked(bundle.NewObjectOptions(p, "name", ""), dir))
+	check(t, checkObjects(t, b, p, bundle.NewObjectOptions(p, "name", ""), dir))
 	file := filepath.Join(t.TempDir(), "file")
 	writeFile(t, file, nil)
-	wantError(t, checked(bundle.NewObjectOptions(p, "name", ""), filepath.Join(file, "objects")), nil, "not a directory")
+	wantError(t, checkObjects(t, b, p, bundle.NewObjectOptions(p, "name", ""), filepath.Join(file, "objects")), nil, "not a directory")
 	if names := fileNames(t, dir); len(names) > 0 {
 		t.Errorf("the check left %s", names)
 	}
