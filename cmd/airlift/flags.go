@@ -85,12 +85,18 @@ func openBundle(c *cli.Context, dirs []string) (*bundle.Bundle, error) {
 }
 
 func placementFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "to", Usage: "the local registry, `HOST[:PORT][/PREFIX]`"},
 		&cli.StringFlag{Name: "cluster-registry", Usage: "the same place as nodes name it, `HOST[:PORT][/PREFIX]` (default: --to)"},
 		&cli.StringSliceFlag{Name: "mirror", Usage: "a further `HOST[:PORT][/PREFIX]` that holds the same, listed behind it for each source (may be repeated)"},
+	}, pathFlags()...)
+}
+
+// pathFlags say where images lie in a registry.
+func pathFlags() []cli.Flag {
+	return []cli.Flag{
 		&cli.BoolFlag{Name: "keep-source-host", Usage: "make the source's host the first element of the path"},
-		&cli.StringSliceFlag{Name: "map", Usage: "put `SOURCE=DEST`: a registry, namespace or repository at a path below --to (may be repeated; the longest source wins)"},
+		&cli.StringSliceFlag{Name: "map", Usage: "put `SOURCE=DEST`: a registry, namespace or repository at a path of its own (may be repeated; the longest source wins)"},
 	}
 }
 
