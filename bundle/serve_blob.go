@@ -52,6 +52,11 @@ func (s *Served) blob(w http.ResponseWriter, r *http.Request, d digest.Digest) {
 		return
 	}
 	body := &servedBody{s: s, ctx: r.Context(), entry: e, from: from, proven: proven}
+	defer body.close()
+	if err := body.open(); err != nil {
+		oci.Refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
+		return
+	}
 	http.ServeContent(fileWriter{w, body}, r, "", time.Time{}, body)
 	if body.err != nil {
 		panic(http.ErrAbortHandler) // net/http cuts the connection: what was sent must not look like all of it
@@ -89,9 +94,33 @@ type servedBody struct {
 	from   *volumeSet
 	proven bool
 
-	at  int64     // where Read goes on
-	r   io.Reader // from there; nil until something is read
-	err error     // what is wrong with the medium
+	files map[int]*os.File // of what is proven, by volume: each has a position of its own
+	at    int64            // where Read goes on
+	r     io.Reader        // from there; nil until something is read
+	err   error            // what is wrong with the medium
+}
+
+// open opens the volumes of what is proven once more, for the kernel to send from
+// them, if they are those that were read.
+func (b *servedBody) open() error {
+	b.files = map[int]*os.File{}
+	if !b.proven {
+		return nil
+	}
+	for _, at := range b.from.layout.spans(b.entry.data(), b.entry.Size) {
+		f, err := b.s.again(b.from.files[at.volume].Name())
+		if err != nil {
+			return b.fail(err)
+		}
+		b.files[at.volume] = f
+	}
+	return nil
+}
+
+func (b *servedBody) close() {
+	for _, f := range b.files {
+		f.Close()
+	}
 }
 
 func (b *servedBody) Seek(offset int64, whence int) (int64, error) {
@@ -169,11 +198,7 @@ func (b *servedBody) send(w io.Writer, n int64) (sent int64, err error) {
 }
 
 func (b *servedBody) sendSpan(w io.Writer, at span) (int64, error) {
-	f, err := b.s.again(b.from.files[at.volume].Name())
-	if err != nil {
-		return 0, b.fail(err)
-	}
-	defer f.Close()
+	f := b.files[at.volume]
 	if _, err := f.Seek(at.offset, io.SeekStart); err != nil {
 		return 0, b.fail(err)
 	}
@@ -187,8 +212,7 @@ func (b *servedBody) sendSpan(w io.Writer, at span) (int64, error) {
 	return n, err
 }
 
-// again opens a volume once more: what is sent by the kernel has a position of its
-// own in its file.
+// again opens a volume once more.
 func (s *Served) again(path string) (*os.File, error) {
 	f, err := os.Open(path)
 	if err != nil {
