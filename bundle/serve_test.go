@@ -393,7 +393,7 @@ func TestServedMediumGone(t *testing.T) {
 func TestServedMediumEnds(t *testing.T) {
 	t.Parallel()
 	b, c := inMemory(t)
-	layer := b.RandomLayer("team/app", "huge", 40_000_000) // no buffer between two programs holds as much
+	layer := b.RandomLayer("team/app", "huge", 20_000_000) // no buffer between two programs holds as much
 	b.Image("team/app", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{layer}})
 	check(t, b.Err())
 	whole := export(t, c, inventory(t, plan(t, c, bundle.Request{Images: references(t, "quay.io/team/app:v1")}), 0))
@@ -408,7 +408,7 @@ func TestServedMediumEnds(t *testing.T) {
 		check(t, err)
 		_, err = io.ReadFull(resp.Body, make([]byte, 1000))
 		check(t, err)
-		check(t, os.Truncate(m.path(bundle.VolumeFile), 39_000_000))
+		check(t, os.Truncate(m.path(bundle.VolumeFile), 19_990_000))
 		n, err := io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
 		if !errors.Is(err, io.ErrUnexpectedEOF) || 1000+n >= layer.Size {
