@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -229,7 +228,7 @@ func example(b *bundle.Bundle, images []bundle.ImageResult) bundle.ImageResult {
 // run answers until ctx ends; answers under way get some time then.
 func (s *site) run(ctx context.Context, listener net.Listener, registry http.Handler) error {
 	server := &http.Server{
-		Handler: s.handler(registry), TLSConfig: s.tls, ErrorLog: log.New(errorLines{}, "", 0),
+		Handler: s.handler(registry), TLSConfig: s.tls, ErrorLog: log.New(&saidLines{}, "", 0),
 		ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
 	}
 	ended := make(chan error, 1)
@@ -264,12 +263,4 @@ func (s *site) handler(registry http.Handler) http.Handler {
 		registry = accessLog(registry)
 	}
 	return registry
-}
-
-// errorLines takes what net/http has to say, a line at a time.
-type errorLines struct{}
-
-func (errorLines) Write(p []byte) (int, error) {
-	say(os.Stderr, "%s", strings.TrimSpace(string(p)))
-	return len(p), nil
 }
