@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -302,8 +303,9 @@ func ReadReport(path string) (*Report, error) {
 }
 
 // readEarlier reads the report that lies in a directory of objects, if one does.
-func readEarlier(path string) (*Report, error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+func readEarlier(dir string) (*Report, error) {
+	path := filepath.Join(dir, ReportFile)
+	if _, err := os.Stat(path); dir == Printed || errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	return ReadReport(path)

@@ -103,16 +103,17 @@ type pullCheck struct {
 	held       func(reference string) bool // nil for all that the bundle has
 	digests    map[string]digest.Digest    // what references lead to in the registry, as far as an import said; nil: nobody did
 	full       bool
-	mirrorSets []byte   // of the cluster; nil for those under --manifests
-	secret     string   // file of the nodes' pull secret; "" for the one under --manifests
-	ca         []byte   // PEM; nil for the ConfigMap under --manifests
-	caFiles    []string // where there is no ConfigMap either
+	mirrorSets []byte          // of the cluster; nil for those under --manifests
+	objects    *bundle.Objects // that were printed instead of written
+	secret     string          // file of the nodes' pull secret; "" for the one under --manifests
+	ca         []byte          // PEM; nil for the ConfigMap under --manifests
+	caFiles    []string        // where there is no ConfigMap either
 }
 
 // run asks the registry.
 func (k pullCheck) run(c *cli.Context) (*pullable, error) {
 	dir, p := c.String("manifests"), k.placement
-	cluster, err := bundle.ReadCluster(dir, k.mirrorSets, p.Cluster.Host)
+	cluster, err := k.cluster(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -164,6 +165,14 @@ func (k pullCheck) standing(c *cli.Context, client *oci.Client) *bundle.Content 
 		}
 	}
 	return as
+}
+
+// cluster is the cluster that gets the objects.
+func (k pullCheck) cluster(dir string) (*bundle.Cluster, error) {
+	if dir == bundle.Printed && k.objects != nil {
+		return k.objects.Cluster(k.placement.Cluster.Host)
+	}
+	return bundle.ReadCluster(dir, k.mirrorSets, k.placement.Cluster.Host)
 }
 
 // laid is a file's name, if it is there.

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
@@ -42,6 +44,7 @@ func importCommand() *cli.Command {
 }
 
 func importBundle(c *cli.Context) error {
+	stdout := resultsAside(c)
 	p, err := placement(c)
 	if err != nil {
 		return err
@@ -97,8 +100,8 @@ func importBundle(c *cli.Context) error {
 	o.Progress = shown.event
 	results, err := from.run(c, client, o, shown)
 	shown.close()
-	finished := finishImport(c, client, b, objects, secret, results, err, expected.Warnings)
-	return errors.Join(finished, importHint(err), checkImport(c, b, p, results, errors.Join(finished, err)))
+	written, finished := finishImport(c, stdout, client, b, objects, secret, results, err, expected.Warnings)
+	return errors.Join(finished, importHint(err), checkImport(c, b, p, written, results, errors.Join(finished, err)))
 }
 
 // checkObjects renders what a complete import would write, and says what may surprise:
@@ -127,7 +130,7 @@ func checkObjects(c *cli.Context, client *oci.Client, b *bundle.Bundle, p bundle
 
 // checkImport asks for what a cluster would pull, after an import that brought
 // all that it could bring.
-func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, results []bundle.ImageResult, err error) error {
+func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, written *bundle.Objects, results []bundle.ImageResult, err error) error {
 	if code := exitCode(err); results == nil || c.Bool("no-check") || code != exitComplete && code != exitMissing {
 		return nil
 	}
@@ -140,7 +143,7 @@ func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, results [
 	if len(held) == 0 {
 		return nil
 	}
-	k := pullCheck{bundle: b, placement: p, caFiles: c.StringSlice("ca-file"), digests: held, held: func(reference string) bool { return held[reference] != "" }}
+	k := pullCheck{bundle: b, placement: p, objects: written, caFiles: c.StringSlice("ca-file"), digests: held, held: func(reference string) bool { return held[reference] != "" }}
 	found, err := k.run(c)
 	if err != nil {
 		return fmt.Errorf("check what a cluster can pull: %w", err)
@@ -235,15 +238,16 @@ func stillToCome(err error) string {
 }
 
 // finishImport writes the report and, after an import that may be used as it
-// is, the objects. Of what may surprise, some was said before.
-func finishImport(c *cli.Context, client *oci.Client, b *bundle.Bundle, o bundle.ObjectOptions, secret []byte, results []bundle.ImageResult, err error, said []string) error {
+// is, the objects, and gives these. stdout is where they are printed instead. Of what
+// may surprise, some was said before.
+func finishImport(c *cli.Context, stdout io.Writer, client *oci.Client, b *bundle.Bundle, o bundle.ObjectOptions, secret []byte, results []bundle.ImageResult, err error, said []string) (*bundle.Objects, error) {
 	if results == nil {
-		return nil // nothing was begun
+		return nil, nil // nothing was begun
 	}
 	dir := c.String("manifests")
 	report := b.Report(results, o)
 	if code := exitCode(err); code != exitComplete && code != exitMissing && code != exitAbsent {
-		return errors.Join(printResults(c.App.Writer, results), report.Write(dir))
+		return nil, errors.Join(printResults(c.App.Writer, results), report.Write(dir))
 	}
 	pruned := prune(c, report, client)
 	objects, err := report.Objects(dir)
@@ -251,11 +255,12 @@ func finishImport(c *cli.Context, client *oci.Client, b *bundle.Bundle, o bundle
 		err = objects.Write()
 	}
 	if err != nil {
-		return errors.Join(printResults(c.App.Writer, results), pruned, manifestsHint(err))
+		return nil, errors.Join(printResults(c.App.Writer, results), pruned, manifestsHint(err))
 	}
 	warnMirrors(objects.Warnings, said)
 	warnReplaced(report.Options.Config)
-	return errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret), pruned)
+	return objects, errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret), pruned,
+		printStream(stdout, report, dir, objects))
 }
 
 // warnIdle: a map that is mistyped leaves images where they are not looked for.
@@ -317,6 +322,9 @@ func importHint(err error) error {
 }
 
 func manifestsHint(err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return withHint(err, "--manifests DIR names a directory that can be written to; --manifests - prints the objects instead")
+	}
 	if errors.Is(err, bundle.ErrOtherKind) {
 		return withHint(err, "--icsp=also writes both kinds, for a cluster that is 4.13 or later; when airlift convert icsp says that the old object may go, delete its file too, and give --icsp=no")
 	}
@@ -369,16 +377,25 @@ func resultLine(r bundle.ImageResult) string {
 	return ""
 }
 
+// patched are the objects of a cluster that files are patches of.
+var patched = map[string]string{
+	bundle.ImageConfigFile: "image.config.openshift.io/cluster",
+	bundle.SamplesFile:     "configs.samples.operator.openshift.io/cluster",
+}
+
 // printObjects says what to do with the files, in order.
 func printObjects(w io.Writer, dir string, o *bundle.Objects) error {
+	if dir == bundle.Printed {
+		return explainStream(w, o)
+	}
 	files := o.Files()
 	steps := []struct {
 		file, line string
 		drains     []string
 	}{
 		{"apply/", "oc apply -f " + quote(filepath.Join(dir, "apply")) + "/", o.Drains},
-		{bundle.ImageConfigFile, "oc patch image.config.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.ImageConfigFile)), o.ConfigDrains},
-		{bundle.SamplesFile, "oc patch configs.samples.operator.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.SamplesFile)), nil},
+		{bundle.ImageConfigFile, "oc patch " + patched[bundle.ImageConfigFile] + " --type=merge --patch-file " + quote(filepath.Join(dir, bundle.ImageConfigFile)), o.ConfigDrains},
+		{bundle.SamplesFile, "oc patch " + patched[bundle.SamplesFile] + " --type=merge --patch-file " + quote(filepath.Join(dir, bundle.SamplesFile)), nil},
 	}
 	fmt.Fprintf(w, "written under %s: %s\n", dir, strings.Join(files, ", "))
 	sayChosen(w, dir, o.Chosen)
