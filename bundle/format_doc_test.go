@@ -138,7 +138,7 @@ func TestFormatDocArchive(t *testing.T) {
 	if want := docSum([]byte(docBlock(t, "bundle.json"))) + "  bundle.json\n"; !strings.Contains(docBlock(t, "SHA256SUMS"), want) {
 		t.Errorf("SHA256SUMS lacks %s", want)
 	}
-	l, err := newLayout(&inv.Content, 4096)
+	l, err := newLayout(&inv.Content, Storage{VolumeSize: 4096})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ type docInventory struct{ *Inventory }
 
 func (inv docInventory) entries(t *testing.T, volumeSize int64) []Entry {
 	t.Helper()
-	l, err := newLayout(&inv.Content, volumeSize)
+	l, err := newLayout(&inv.Content, Storage{VolumeSize: volumeSize})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func TestFormatDocFields(t *testing.T) {
 			SamplesComplete: true, Images: []Image{{Index: "x"}}, Blobs: []Blob{{}}, Missing: []Missing{{Digest: "x", Parent: "x", Role: "x"}},
 			Nodes: []Node{{Config: "x", Layers: []digest.Digest{"x"}, Children: []digest.Digest{"x"}, Absent: []digest.Digest{"x"}}}, Platforms: []string{"x"},
 		},
-		Storage: Storage{VolumeSize: 1, Volumes: []Volume{{}}}, About: About{Series: "x", Base: "x", Request: "x"},
+		Storage: Storage{VolumeSize: 1, Volumes: []Volume{{}}}, About: About{Series: "x", Base: []Base{{Content: emptyDigest, Sequence: 1}}, Request: "x"},
 	}
 	data, err := json.Marshal(full)
 	if err != nil {

@@ -243,7 +243,7 @@ func (s *smallExport) interrupted(t *testing.T, o ExportOptions) map[string]stri
 
 // damaged are all files with one wrong byte in a blob.
 func (s *smallExport) damaged(d digest.Digest, offset int64) map[string]string {
-	l, err := newLayout(&s.inv.Content, s.inv.Storage.VolumeSize)
+	l, err := s.inv.layout()
 	if err != nil {
 		panic(err)
 	}
