@@ -108,7 +108,7 @@ func (r *Receipt) Extend(earlier *Receipt) error {
 // Of is an error unless a receipt is of a registry. No receipt is of any.
 func (r *Receipt) Of(registry string) error {
 	if r != nil && r.Registry != registry {
-		return fmt.Errorf("%w: the receipt is of %s, not of %s", ErrOccupied, r.Registry, registry)
+		return fmt.Errorf("%w: the receipt is of %s, not of %s", ErrUsage, r.Registry, registry)
 	}
 	return nil
 }
