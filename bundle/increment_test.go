@@ -139,9 +139,9 @@ func TestIncrementPairs(t *testing.T) {
 		}
 		findings, err := b.open(t).Check(t.Context(), bundle.CheckOptions{})
 		check(t, errors.Join(err, bundle.Verdict(findings)))
-		_, err = a.into(t, far.Host, bundle.ImportOptions{})
+		receipt, err := a.into(t, far.Host, bundle.ImportOptions{})
 		check(t, err)
-		_, err = b.into(t, far.Host, bundle.ImportOptions{Prove: round%2 == 0})
+		_, err = b.into(t, far.Host, bundle.ImportOptions{Receipt: receipt, Prove: round%2 == 0})
 		check(t, err)
 		wantPulled(t, a, near, far.Builder())
 		wantPulled(t, b, near, far.Builder())
@@ -409,16 +409,16 @@ func TestIncrementRefused(t *testing.T) {
 		"no base":           {"\"base\"", "\"bass\"", "2 blobs are left out, which needs a base"},
 		"nothing left out":  {"\"leftOut\"", "\"rightOut\"", "0 blobs are left out"},
 		"base of no digest": {string(inv.About.Base[0].Content), "sha256:x", "about: base: digest"},
-		"base of no time":   {"\"sequence\": 1\n    }", "\"sequence\": -1\n    }", "about: base: sequence -1 is outside of"},
+		"base of no time":   {"\"sequence\": 1\n   }", "\"sequence\": -1\n   }", "about: base: sequence -1 is outside of"},
 	} {
 		changed := strings.Replace(string(data), change[0], change[1], 1)
 		if changed == string(data) {
-			t.Errorf("%s: nothing was changed in %s", name, data)
+			t.Errorf("%s: nothing was changed", name)
 			continue
 		}
 		_, err := bundle.ParseInventory([]byte(changed))
 		if wantError(t, err, nil, change[2]); t.Failed() {
-			t.Fatal(name)
+			t.Fatalf("%s: %v", name, err)
 		}
 	}
 }
