@@ -97,10 +97,13 @@ func (c *Content) releaseLines() map[string]string {
 	return lines
 }
 
-// streamLines are streams, with what decides whether one is still the same: its tags.
+// streamLines are the streams that are carried, with what decides whether one is still the same: its tags.
 func (c *Content) streamLines() map[string]string {
 	lines := map[string]string{}
 	for _, s := range c.allStreams() {
+		if s.LeftOut {
+			continue
+		}
 		for _, t := range s.Tags {
 			lines[s.Name] += t.Name + " " + t.Image + "\n"
 		}

@@ -165,8 +165,5 @@ func (inv *Inventory) LeaveOut(since []*Since) error {
 		inv.About.Base = union(inv.About.Base, s.bundles)
 	}
 	slices.SortFunc(inv.About.Base, Base.compare)
-	if err := inv.checkAbout(); err != nil {
-		return fmt.Errorf("%w: %w", ErrUsage, err)
-	}
 	return inv.computeStorage()
 }

@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -194,7 +195,7 @@ func (inv *Inventory) computeStorage() error {
 	if err := inv.Content.validate(); err != nil {
 		return err
 	}
-	if err := inv.checkLeftOut(); err != nil {
+	if err := cmp.Or(inv.checkAbout(), inv.checkLeftOut()); err != nil {
 		return err
 	}
 	layout, err := inv.layout()
@@ -297,9 +298,6 @@ func decodeInventory(data []byte) (*Inventory, error) {
 		return nil, fmt.Errorf("content: %w", err)
 	}
 	inv.rawContent = compact.Bytes()
-	if err := inv.checkAbout(); err != nil {
-		return nil, err
-	}
 	said := inv.Storage
 	if err := inv.computeStorage(); err != nil {
 		return nil, fmt.Errorf("%v", err) // of no class: nobody here chose the size of volumes

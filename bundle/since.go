@@ -171,7 +171,7 @@ func (s *Since) follow(series string, sequence int64) error {
 	return nil
 }
 
-// ids are the ids of what the far side has, for a request.
+// sinceIDs tell what the far side has from what it has at other times.
 func sinceIDs(since []*Since) []string {
 	var ids []string
 	for _, s := range since {

@@ -67,7 +67,7 @@ func planned() (int64, error) {
 		return time.Now().Unix(), nil
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
+	if err != nil || n < 0 {
 		return 0, usagef("SOURCE_DATE_EPOCH=%s: must be seconds since 1970", text)
 	}
 	return n, nil
