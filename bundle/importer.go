@@ -63,10 +63,9 @@ func (im *Importer) Medium(ctx context.Context, b *Bundle) ([]ImageResult, error
 	}
 	defer im.release()
 	if im.push == nil {
-		if err := im.reach(ctx); err != nil {
+		if err := im.begin(ctx); err != nil {
 			return nil, err
 		}
-		im.push = newPusher(im)
 	}
 	return im.run(ctx)
 }
@@ -100,6 +99,19 @@ func (im *Importer) plan(b *Bundle) error {
 	if im.options.Platform == (oci.Platform{}) {
 		im.options.Platform = content.Platform()
 	}
+	return nil
+}
+
+// begin asks the registry all that decides whether anything is pushed.
+func (im *Importer) begin(ctx context.Context) error {
+	if err := im.reach(ctx); err != nil {
+		return err
+	}
+	p := newPusher(im)
+	if err := p.askBase(ctx); err != nil {
+		return err
+	}
+	im.push = p
 	return nil
 }
 
