@@ -59,6 +59,7 @@ type ObjectOptions struct {
 	Mirrors        []string  `json:"mirrors,omitempty"`
 	KeepSourceHost bool      `json:"keepSourceHost,omitempty"`
 	Maps           []Mapping `json:"maps,omitempty"`
+	MaxNestedPaths int       `json:"maxNestedPaths,omitempty"`     // 0 = paths are not folded
 	Name           string    `json:"name"`                         // of the mirror sets
 	Policy         string    `json:"mirrorSourcePolicy,omitempty"` // "" = the field is absent
 
@@ -83,7 +84,7 @@ const (
 // sets are named after the registry.
 func NewObjectOptions(p Placement, name, policy string) ObjectOptions {
 	o := ObjectOptions{
-		To: p.To.String(), Cluster: p.Cluster.String(), KeepSourceHost: p.KeepSourceHost, Maps: p.Maps,
+		To: p.To.String(), Cluster: p.Cluster.String(), KeepSourceHost: p.KeepSourceHost, Maps: p.Maps, MaxNestedPaths: p.MaxNestedPaths,
 		Name: cmp.Or(name, objectName(p.Cluster.Host)), Policy: policy,
 	}
 	for _, m := range p.Mirrors {

@@ -35,7 +35,8 @@ func importCommand() *cli.Command {
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the bundle records as missing at its sources, and end with exit code 3"},
 			&cli.StringFlag{Name: "platform", Usage: "where the registry refuses a list that lacks images, let its tag name the image for `OS/ARCH` (default: what the bundle was narrowed to, or its release's, or linux/amd64)"},
 			&cli.BoolFlag{Name: "no-check", Usage: "do not ask the registry afterwards for what a cluster would pull, as airlift check does"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, and connect to nothing"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where and what must be there for that, ask the registry for it, and write nothing"},
+			formatFlag(),
 		}, clientFlags(), []cli.Flag{quietFlag()}),
 		Action: importBundle,
 	}
@@ -45,6 +46,9 @@ func importBundle(c *cli.Context) error {
 	p, err := placement(c)
 	if err != nil {
 		return err
+	}
+	if asJSON, err := wantsJSON(c); err != nil || asJSON && !c.Bool("dry-run") {
+		return cmp.Or(err, usagef("--format json is for --dry-run; an import writes report.json under --manifests"))
 	}
 	objects, err := objectOptions(c, p)
 	if err == nil {
@@ -75,7 +79,7 @@ func importBundle(c *cli.Context) error {
 		}
 	}
 	if c.Bool("dry-run") {
-		return rehearse(c.App.Writer, from, o)
+		return rehearse(c, from, o)
 	}
 	if err := b.CheckObjects(p, objects, c.String("manifests")); err != nil {
 		return manifestsHint(err)
@@ -247,18 +251,13 @@ func warnLoopback(p bundle.Placement) {
 	}
 }
 
-func rehearse(w io.Writer, from source, o bundle.ImportOptions) error {
-	results, err := from.rehearse(o)
-	if results != nil {
-		err = errors.Join(printResults(w, results), err)
-	}
-	return importHint(err)
-}
-
 // importHint says for an import's error what only its flags can do.
 func importHint(err error) error {
 	var missing *bundle.MissingError
 	var absent *bundle.AbsentError
+	if hint := placesHint(err); hint != "" {
+		return withHint(err, hint)
+	}
 	switch {
 	case errors.As(err, &missing):
 		return withHint(err, "nothing was pushed; --skip-missing goes on without what is listed")
