@@ -170,22 +170,25 @@ func closed(to Location, places []Place) error {
 	return e
 }
 
-// Error lists all places, a line for each namespace of which none is open, and for
-// each other place.
-func (e *ClosedError) Error() string {
-	lines := []string{fmt.Sprintf("%s does not let be pushed into %s; nothing was pushed", e.To.Host, counted(len(e.Places), "repository", "repositories"))}
+// Error is a line for each of Unwrap.
+func (e *ClosedError) Error() string { return errors.Join(e.Unwrap()...).Error() }
+
+// Unwrap is what is wrong: an error for each namespace of which nothing is open,
+// and for each other place.
+func (e *ClosedError) Unwrap() []error {
+	errs := []error{fmt.Errorf("%s lets nothing be pushed into %s; nothing was pushed", e.To.Host, counted(len(e.Places), "repository", "repositories"))}
 	whole := map[string][]Place{}
 	for _, p := range e.Places {
 		if slices.Contains(e.Namespaces, p.Namespace) {
 			whole[p.Namespace] = append(whole[p.Namespace], p)
 		} else {
-			lines = append(lines, fmt.Sprintf("%s is %s: %s", p.Repository, p.State, p.Answer))
+			errs = append(errs, fmt.Errorf("%s is %s: %s", p.Repository, p.State, p.Answer))
 		}
 	}
 	for _, namespace := range e.Namespaces {
-		lines = append(lines, describeNamespace(whole[namespace]))
+		errs = append(errs, errors.New(describeNamespace(whole[namespace])))
 	}
-	return strings.Join(lines, "\n")
+	return errs
 }
 
 // describeNamespace words one of which all places are refused.
