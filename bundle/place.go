@@ -220,6 +220,9 @@ func (p Placement) SamplesFault(c *Content) error {
 
 // places gives every image the names that its source has here.
 func (p Placement) places(c *Content) ([]placed, error) {
+	if err := p.CheckNesting(); err != nil {
+		return nil, err
+	}
 	tags := c.releaseTags()
 	var failed []error
 	all := make([]placed, 0, len(c.Images))

@@ -27,8 +27,5 @@ func (o ObjectOptions) Placement() (Placement, error) {
 		}
 		p.Maps = append(p.Maps, mapping)
 	}
-	if err = p.CheckNesting(); err != nil {
-		return p, fmt.Errorf("read options: maxNestedPaths: %w", err)
-	}
 	return p, nil
 }
