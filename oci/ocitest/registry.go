@@ -21,7 +21,7 @@ import (
 
 const (
 	registryProgram = "docker-registry"
-	sparseProgram   = "registry"       // distribution 3
+	threeProgram    = "registry"       // distribution 3
 	startLimit      = 20 * time.Second // until the registry answers; it takes some 40 ms
 	startTries      = 5                // ports to try: a free port may be taken in between
 	markHeader      = "X-Ocitest-Mark" // tells our own process from another at the same port
@@ -49,6 +49,7 @@ type RegistryOptions struct {
 	User     string // demand this user, by htpasswd
 	Password string
 	Others   map[string]string // passwords of further users, who may do the same
+	Three    bool              // run distribution 3
 	Sparse   bool              // run distribution 3, set to take indexes whose children are not all there
 }
 
@@ -91,8 +92,8 @@ func StartRegistryWith(t testing.TB, opts RegistryOptions) *Registry {
 }
 
 func (o RegistryOptions) program() string {
-	if o.Sparse {
-		return sparseProgram
+	if o.Three || o.Sparse {
+		return threeProgram
 	}
 	return registryProgram
 }
