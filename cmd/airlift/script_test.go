@@ -56,6 +56,10 @@ func TestMain(m *testing.M) {
 //	proxy NAME REGISTRY [REQUESTS FAULT]…
 //		serves a registry through a proxy at $NAME, which does a fault to the
 //		requests, "METHOD /path", that a pattern matches.
+//	kind NAME REGISTRY KIND [WORD]…
+//		serves a registry at $NAME by the rules of a kind: quay with its
+//		organisations, flatquay which has no nested names, harbor with its
+//		projects, gitlab likewise, ecr with its repositories, zot, openshift.
 //	await NAME REQUESTS
 //		waits until a proxy has seen such a request.
 //	requests NAME
@@ -85,6 +89,7 @@ func TestScripts(t *testing.T) {
 			"delete":   inWorld((*world).delete),
 			"holds":    inWorld((*world).holds),
 			"proxy":    inWorld((*world).proxy),
+			"kind":     inWorld((*world).kind),
 			"await":    inWorld((*world).await),
 			"requests": inWorld((*world).requests),
 			"signal":   inWorld((*world).signal),
