@@ -29,6 +29,8 @@ const assumedComment = "What a complete import would give: no registry was asked
 // to it. Nothing is written yet.
 type Objects struct {
 	MirrorChanges
+	// Chosen are the choices that stay as an earlier import made them.
+	Chosen MirrorOptions
 	// ConfigDrains are the reasons why the patch of the image configuration drains
 	// the nodes.
 	ConfigDrains []string
@@ -75,18 +77,6 @@ func (r *Report) Write(dir string) error {
 	return writeFiles(dir, map[string][]byte{ReportFile: o.files[ReportFile]})
 }
 
-// CheckObjects renders what a complete import would write under a directory,
-// with what lies there, and throws it away: what cannot be written is better
-// known before anything is pushed.
-func (b *Bundle) CheckObjects(p Placement, o ObjectOptions, dir string) error {
-	r, err := b.Assume(p, o)
-	if err != nil {
-		return err
-	}
-	r.Assumed = false
-	return errors.Join(r.Check(dir), writable(dir))
-}
-
 // writable says whether a directory could be written to, or made. It tries nothing.
 func writable(dir string) error {
 	info, err := os.Stat(dir)
@@ -104,10 +94,11 @@ func writable(dir string) error {
 	return nil
 }
 
-// Check says whether WriteObjects would fail, but for the disk.
+// Check says whether WriteObjects would fail, but for a disk that is full. It tries
+// nothing.
 func (r *Report) Check(dir string) error {
 	_, err := r.Objects(dir)
-	return err
+	return errors.Join(err, writable(dir))
 }
 
 // Join adds what the report that lies under a directory holds, once.
@@ -130,7 +121,10 @@ func (r *Report) Join(dir string) error {
 
 // objects renders all files.
 func (r *Report) objects(dir string) (*Objects, error) {
-	o := &Objects{dir: dir, files: map[string][]byte{}}
+	if err := r.collisions(); err != nil {
+		return nil, err
+	}
+	o := &Objects{dir: dir, files: map[string][]byte{}, Chosen: r.chosen}
 	mirrors, err := r.mirrorSets(dir)
 	if err != nil {
 		return nil, err

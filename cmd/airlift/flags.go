@@ -99,7 +99,7 @@ func objectFlags() []cli.Flag {
 	return append([]cli.Flag{
 		&cli.StringFlag{Name: "manifests", Value: "airlift-manifests", Usage: "write the objects for the cluster under `DIR`"},
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the mirror sets (default: airlift-HOST)"},
-		&cli.StringFlag{Name: "mirror-source-policy", Usage: "`POLICY` of the mirror sets: NeverContactSource or AllowContactingSource (default: the field is absent)"},
+		&cli.StringFlag{Name: "mirror-source-policy", Usage: "`POLICY` of the mirror sets: NeverContactSource, which cuts off what lies below a source and was not carried too, or AllowContactingSource (default: as an earlier import chose, else the field is absent)"},
 	}, mirrorSetFlags()...)
 }
 

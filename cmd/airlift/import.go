@@ -81,13 +81,13 @@ func importBundle(c *cli.Context) error {
 	if c.Bool("dry-run") {
 		return rehearse(c, from, o)
 	}
-	if err := b.CheckObjects(p, objects, c.String("manifests")); err != nil {
-		return manifestsHint(err)
-	}
 	shown := newProgress(c)
 	client, err := newClient(c, nil, shown.tell)
 	if err != nil {
 		return err
+	}
+	if err := checkObjects(c, client, b, p, objects); err != nil {
+		return manifestsHint(err)
 	}
 	secret, err := nodeSecret(c, p, client)
 	if err != nil {
@@ -98,6 +98,22 @@ func importBundle(c *cli.Context) error {
 	shown.close()
 	finished := finishImport(c, client, b, objects, secret, results, err)
 	return errors.Join(finished, importHint(err), checkImport(c, b, p, results, errors.Join(finished, err)))
+}
+
+// checkObjects says what of the objects could not be written: that is better known
+// before anything is pushed.
+func checkObjects(c *cli.Context, client *oci.Client, b *bundle.Bundle, p bundle.Placement, o bundle.ObjectOptions) error {
+	expected, err := b.Expect(p, o)
+	if err != nil {
+		return err
+	}
+	dir := c.String("manifests")
+	if c.Bool("prune-sources") {
+		if _, err := expected.Prune(c.Context, client, dir); err != nil {
+			return err
+		}
+	}
+	return expected.Check(dir)
 }
 
 // checkImport asks for what a cluster would pull, after an import that brought
@@ -251,6 +267,8 @@ func warnLoopback(p bundle.Placement) {
 	}
 }
 
+const sourcesApart = "--map SOURCE=DEST or --keep-source-host keeps the sources apart"
+
 // importHint says for an import's error what only its flags can do.
 func importHint(err error) error {
 	var missing *bundle.MissingError
@@ -269,15 +287,20 @@ func importHint(err error) error {
 		return withHint(err, "give the media with these in one command, a blob is cut over them: "+strings.Join(absent.Cut, ", "))
 	case errors.Is(err, bundle.ErrAbsent) && !errors.Is(err, bundle.ErrUnsealed):
 		return withHint(err, "import the other media too, one after the other or all in one command: what is there by then is not sent again")
+	case errors.Is(err, bundle.ErrTaken):
+		return withHint(err, sourcesApart+"; --prune-sources frees the name, if the registry does not have the earlier image any more")
 	case errors.Is(err, bundle.ErrCollision):
-		return withHint(err, "--map SOURCE=DEST or --keep-source-host keeps the sources apart")
+		return withHint(err, sourcesApart)
 	}
 	return err
 }
 
 func manifestsHint(err error) error {
 	if errors.Is(err, bundle.ErrOtherKind) {
-		return withHint(err, "give --icsp, or leave it out, as the import before did; when the cluster is 4.13 or later, --icsp=also brings the mirror sets, and airlift convert icsp says when the old object may go")
+		return withHint(err, "--icsp=also writes both kinds, for a cluster that is 4.13 or later; when airlift convert icsp says that the old object may go, delete its file too, and give --icsp=no")
+	}
+	if errors.Is(err, bundle.ErrPolicyOfICSP) {
+		return withHint(err, "what an earlier import chose stays; --mirror-source-policy AllowContactingSource, or --icsp=no, gives it up")
 	}
 	if errors.Is(err, bundle.ErrSeveralArchitectures) {
 		return withHint(err, "--samples-arch ARCH says which one the cluster has; each needs a directory of its own, with --manifests")
@@ -337,6 +360,7 @@ func printObjects(w io.Writer, dir string, o *bundle.Objects) error {
 		{bundle.SamplesFile, "oc patch configs.samples.operator.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.SamplesFile)), nil},
 	}
 	fmt.Fprintf(w, "written under %s: %s\n", dir, strings.Join(files, ", "))
+	sayChosen(w, dir, o.Chosen)
 	printChanges(w, o)
 	for _, step := range steps {
 		if slices.ContainsFunc(files, func(file string) bool { return strings.HasPrefix(file, step.file) }) {
