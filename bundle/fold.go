@@ -64,8 +64,7 @@ func lengthenRuns(s string) string {
 
 // CheckNesting is an error unless at least one component of a path can be below To.
 func (p Placement) CheckNesting() error {
-	switch above := depth(p.To.Path); {
-	case p.MaxNestedPaths < 0 || p.MaxNestedPaths > 0 && p.MaxNestedPaths <= above:
+	if above := depth(p.To.Path); p.MaxNestedPaths < 0 || p.MaxNestedPaths > 0 && p.MaxNestedPaths <= above {
 		return fmt.Errorf("%w: at most %d components of a path: %s has %d already, and a repository at least one more", ErrUsage, p.MaxNestedPaths, p.To, above)
 	}
 	return nil

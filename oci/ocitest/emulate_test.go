@@ -125,3 +125,32 @@ func TestCollectUntagged(t *testing.T) {
 		t.Error("what had no tag is there")
 	}
 }
+
+// TestBusyQuay: one of five requests to push fails, and goes well when it is made
+// again.
+func TestBusyQuay(t *testing.T) {
+	t.Parallel()
+	rules := ocitest.Quay(ocitest.QuayOptions{Organisations: []string{"there"}, Busy: true})
+	host, stop, err := ocitest.Embedded()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	p := ocitest.Emulate(t, host, rules)
+	for try, want := range []int{2, 0} {
+		failed := 0
+		for i := range 10 {
+			resp, err := http.Post(fmt.Sprintf("http://%s/v2/there/app%d/blobs/uploads/", p.Host, i), "", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusBadGateway {
+				failed++
+			}
+		}
+		if failed != want {
+			t.Errorf("try %d: %d failed, not %d", try+1, failed, want)
+		}
+	}
+}
