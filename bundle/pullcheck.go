@@ -69,6 +69,31 @@ func (b *Bundle) CheckPulls(ctx context.Context, client *oci.Client, pulls []Pul
 	return results, err
 }
 
+// Tags asks the registry what the tags of sparse lists lead to, which without the report
+// of an import only it knows; see [Content.Standing]. It gives up where the registry
+// cannot be asked, as CheckPulls will find.
+func (b *Bundle) Tags(ctx context.Context, client *oci.Client, p Placement) map[string]digest.Digest {
+	var mu sync.Mutex
+	found, content := map[string]digest.Digest{}, &b.Inventory.Content
+	images, _ := p.places(content) // of what has no place nothing is known
+	sparse, nodes := content.sparseByDigest(), content.nodeByDigest()
+	_ = forEach(ctx, jobs(0), len(images), func(ctx context.Context, i int) error {
+		ref, err := oci.ParseReference(images[i].Reference)
+		if _, is := nodes.sparseBelow(images[i].Digest, sparse); err != nil || ref.Digest != "" || !is {
+			return nil
+		}
+		n, err := client.Node(ctx, p.pushed(images[i].names[0]))
+		if err != nil && !errors.As(err, new(*oci.StatusError)) {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		found[images[i].Reference] = n.Descriptor.Digest
+		return nil
+	})
+	return found
+}
+
 // PullVerdict is the error of what a check found: of the class ErrUnpullable, or
 // nil.
 func PullVerdict(results []PullResult) error {

@@ -85,19 +85,25 @@ func openBundle(c *cli.Context, dirs []string) (*bundle.Bundle, error) {
 }
 
 func placementFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "to", Usage: "the local registry, `HOST[:PORT][/PREFIX]`"},
 		&cli.StringFlag{Name: "cluster-registry", Usage: "the same place as nodes name it, `HOST[:PORT][/PREFIX]` (default: --to)"},
 		&cli.StringSliceFlag{Name: "mirror", Usage: "a further `HOST[:PORT][/PREFIX]` that holds the same, listed behind it for each source (may be repeated)"},
+	}, pathFlags()...)
+}
+
+// pathFlags say where images lie in a registry.
+func pathFlags() []cli.Flag {
+	return []cli.Flag{
 		&cli.BoolFlag{Name: "keep-source-host", Usage: "make the source's host the first element of the path"},
-		&cli.StringSliceFlag{Name: "map", Usage: "put `SOURCE=DEST`: a registry, namespace or repository at a path below --to (may be repeated; the longest source wins)"},
+		&cli.StringSliceFlag{Name: "map", Usage: "put `SOURCE=DEST`: a registry, namespace or repository at a path of its own (may be repeated; the longest source wins)"},
 		&cli.IntFlag{Name: "max-nested-paths", Usage: "for a registry that takes paths of at most `N` components, PREFIX included: join those that are too many with -- (default: as deep as the source)"},
 	}
 }
 
 func objectFlags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "manifests", Value: "airlift-manifests", Usage: "write the objects for the cluster under `DIR`"},
+		&cli.StringFlag{Name: "manifests", Value: "airlift-manifests", Usage: "write the objects for the cluster under `DIR`; with - print on stdout what oc apply takes, and write nothing"},
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the mirror sets (default: airlift-HOST)"},
 		&cli.StringFlag{Name: "mirror-source-policy", Usage: "`POLICY` of the mirror sets: NeverContactSource, which cuts off what lies below a source and was not carried too, or AllowContactingSource (default: as an earlier import chose, else the field is absent)"},
 	}, mirrorSetFlags()...)

@@ -15,6 +15,9 @@ import (
 // rehearsal is what an import would do, and what must be at the destination for it.
 type rehearsal struct {
 	Images []bundle.ImageResult `json:"images"`
+	// Samples are what a complete import would tell the samples operator; nil if that
+	// is nothing.
+	Samples *bundle.SamplesState `json:"samples,omitempty"`
 	// Places have states if the registry was asked.
 	Places []bundle.Place `json:"places"`
 	// NotAsked is why the registry was not asked for them; "" if it was.
@@ -24,7 +27,7 @@ type rehearsal struct {
 // rehearse says what an import would do, and asks the registry for what must be
 // there. That it does not answer is no failure of a dry run: bundles are planned
 // where there is no way to it.
-func rehearse(c *cli.Context, from source, o bundle.ImportOptions) error {
+func rehearse(c *cli.Context, from source, o bundle.ImportOptions, report *bundle.Report, objects *bundle.Objects) error {
 	asJSON, err := wantsJSON(c)
 	if err != nil {
 		return err
@@ -33,12 +36,16 @@ func rehearse(c *cli.Context, from source, o bundle.ImportOptions) error {
 	if results == nil {
 		return importHint(planned)
 	}
-	r := rehearsal{Images: results}
+	samples, err := report.Samples()
+	if err != nil {
+		return err
+	}
+	r := rehearsal{Images: results, Samples: samples}
 	refused := r.survey(c, from.bundle, o.Placement)
 	if asJSON {
 		err = r.printJSON(c.App.Writer)
 	} else {
-		err = r.print(c.App.Writer)
+		err = errors.Join(r.print(c.App.Writer), printSamples(c, report, objects))
 	}
 	return errors.Join(err, importHint(refused), importHint(planned))
 }
