@@ -29,11 +29,11 @@ type BaseError struct {
 }
 
 func (e *BaseError) Error() string {
-	return fmt.Sprintf("the bundle is an increment, and the registry lacks %d of the blobs that it leaves out: %s; what has them is the base: %s", len(e.Blobs), e.what, baseWords(e.Base))
+	return fmt.Sprintf("the bundle is an increment, and the registry lacks %d of the blobs that it leaves out: %s; what has them is the base: %s", len(e.Blobs), e.what, BaseWords(e.Base))
 }
 
-// baseWords name the bundles of a base, the last one first.
-func baseWords(base []Base) string {
+// BaseWords name the bundles of a base, the last one first.
+func BaseWords(base []Base) string {
 	var words []string
 	for _, b := range slices.Backward(base) {
 		words = append(words, b.String())

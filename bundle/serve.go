@@ -146,7 +146,7 @@ func (s *Served) lacks(c *Content) map[digest.Digest]string {
 		e, carried := s.im.bundle.Layout.Find(b.Digest)
 		switch {
 		case !carried:
-			s.leftOut = fmt.Errorf("%w: what this increment leaves out is in its base: %s", ErrAbsent, baseWords(s.im.bundle.Inventory.About.Base))
+			s.leftOut = fmt.Errorf("%w: what this increment leaves out is in its base: %s", ErrAbsent, BaseWords(s.im.bundle.Inventory.About.Base))
 			why[b.Digest] = s.leftOut.Error()
 		case len(s.im.holding(e)) == 0:
 			why[b.Digest] = skipReason(s.im.absentFrom(e, 0))
