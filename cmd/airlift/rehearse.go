@@ -15,9 +15,6 @@ import (
 // rehearsal is what an import would do, and what must be at the destination for it.
 type rehearsal struct {
 	Images []bundle.ImageResult `json:"images"`
-	// Samples are what a complete import would tell the samples operator; nil if that
-	// is nothing.
-	Samples *bundle.SamplesState `json:"samples,omitempty"`
 	// Places have states if the registry was asked.
 	Places []bundle.Place `json:"places"`
 	// NotAsked is why the registry was not asked for them; "" if it was.
@@ -36,11 +33,7 @@ func rehearse(c *cli.Context, from source, o bundle.ImportOptions, report *bundl
 	if results == nil {
 		return importHint(planned)
 	}
-	samples, err := report.Samples()
-	if err != nil {
-		return err
-	}
-	r := rehearsal{Images: results, Samples: samples}
+	r := rehearsal{Images: results}
 	refused := r.survey(c, from.bundle, o.Placement)
 	if asJSON {
 		err = r.printJSON(c.App.Writer)
