@@ -37,7 +37,7 @@ func (s *Stream) Import(ctx context.Context, client *oci.Client, o ImportOptions
 	if err := im.planStream(s); err != nil {
 		return nil, err
 	}
-	if err := im.reach(ctx); err != nil {
+	if err := im.begin(ctx); err != nil {
 		return nil, err
 	}
 	im.raw = map[digest.Digest][]byte{}
@@ -131,7 +131,9 @@ func (x *streamed) await(image placed) {
 	needs := map[digest.Digest]bool{}
 	x.im.nodes.walk(image.Digest, func(n Node) {
 		for _, d := range n.blobs() {
-			needs[d] = true
+			if !x.im.push.blobs[d].entry.isLeftOut() {
+				needs[d] = true
+			}
 		}
 	})
 	for d := range needs {
@@ -139,7 +141,10 @@ func (x *streamed) await(image placed) {
 	}
 	x.left[image.Reference] = len(needs)
 	if len(needs) == 0 {
-		x.complete(image)
+		x.uploads.Go(func() error {
+			x.complete(image)
+			return nil
+		})
 	}
 }
 

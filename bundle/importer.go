@@ -64,7 +64,7 @@ func (im *Importer) Medium(ctx context.Context, b *Bundle) ([]ImageResult, error
 	}
 	defer im.release()
 	if im.push == nil {
-		if err := im.reach(ctx); err != nil {
+		if err := im.begin(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -103,23 +103,31 @@ func (im *Importer) plan(b *Bundle) error {
 	return nil
 }
 
-// reach asks the registry whether it answers and lets us push all that is needed.
-func (im *Importer) reach(ctx context.Context) error {
+// begin asks the registry all that decides whether anything is pushed: whether it
+// answers, has what an increment leaves out, and lets us push all that is needed.
+func (im *Importer) begin(ctx context.Context) error {
 	p := newPusher(im)
 	if len(im.images) > 0 {
-		place := im.options.Placement
-		if err := im.client.Ping(ctx, place.pushed(im.images[0].names[0]), true); err != nil {
-			return err
-		}
-		if err := place.fits(ctx, im.client, im.images); err != nil {
-			return err
-		}
-		if err := im.preflight(ctx, p); err != nil {
+		if err := im.reach(ctx, p); err != nil {
 			return err
 		}
 	}
 	im.push = p
 	return nil
+}
+
+func (im *Importer) reach(ctx context.Context, p *pusher) error {
+	place := im.options.Placement
+	if err := im.client.Ping(ctx, place.pushed(im.images[0].names[0]), true); err != nil {
+		return err
+	}
+	if err := place.fits(ctx, im.client, im.images); err != nil {
+		return err
+	}
+	if err := p.askBase(ctx); err != nil {
+		return err
+	}
+	return im.preflight(ctx, p)
 }
 
 // run imports every image that is not there yet; releases last, so that their

@@ -167,15 +167,16 @@ func (c *pullCheck) reach(ctx context.Context, pulls []Pull) error {
 }
 
 // isDistrust says whether nodes would refuse to speak to the registry for the
-// same reason: its certificate, or that it has none. Where they know it by another
-// name, what belongs to the name used here says nothing about them.
+// same reason: its certificate, or that it has none, or wants one of nodes, which
+// show none. Where they know it by another name, what belongs to the name used
+// here says nothing about them.
 func (c *pullCheck) isDistrust(err error) bool {
 	var refused *tls.CertificateVerificationError
 	var host x509.HostnameError
 	if c.options.Placement.To.Host != c.options.Placement.Cluster.Host {
 		return errors.As(err, &refused) && !errors.As(err, &host)
 	}
-	return errors.As(err, &refused) || errors.Is(err, http.ErrSchemeMismatch)
+	return errors.As(err, &refused) || errors.Is(err, http.ErrSchemeMismatch) || errors.Is(err, oci.ErrCertificateWanted)
 }
 
 // pull goes through the places where something is looked for, as the cluster

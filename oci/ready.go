@@ -45,8 +45,8 @@ func (c *Client) TokenRealm(ctx context.Context, r Reference) (string, error) {
 		return "", err
 	}
 	realm := ""
-	_, err = retry(ctx, c, r.Registry, func() (http.RoundTripper, error) {
-		return c.handshake(ctx, registry, func(ctx context.Context) (http.RoundTripper, error) {
+	_, err = retry(ctx, c, r.Registry, func() (*login, error) {
+		return c.handshake(ctx, registry, r, func(ctx context.Context) (*login, error) {
 			challenge, err := transport.Ping(ctx, registry, c.base)
 			if err == nil && challenge.Scheme == "bearer" {
 				realm = challenge.Parameters["realm"]

@@ -205,7 +205,13 @@ type pullable struct {
 }
 
 // verdict is the error of what cannot be pulled.
-func (f *pullable) verdict() error { return bundle.PullVerdict(f.Results) }
+func (f *pullable) verdict() error {
+	err := bundle.PullVerdict(f.Results)
+	if slices.ContainsFunc(f.Results, func(r bundle.PullResult) bool { return strings.Contains(r.Reason, unknownAuthority) }) {
+		return withHint(err, "give the authority that nodes are to trust with --registry-ca FILE: they look neither at our certs.d nor at --cert-dir")
+	}
+	return err
+}
 
 func (f *pullable) printJSON(w io.Writer) error {
 	f.References, f.Pullable = len(f.Results), f.count("")

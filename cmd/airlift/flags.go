@@ -22,12 +22,20 @@ func credentialFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "authfile", Aliases: []string{"a", "registry-config"}, Usage: "credentials from `FILE`: a pull secret, or what podman login writes (default: where podman looks)"},
 		&cli.StringSliceFlag{Name: "ca-file", Usage: "trust the certificate authorities in `FILE` too (PEM; may be repeated)"},
+		&cli.StringFlag{Name: "cert-dir", Usage: "take a host's certificates, *.crt to trust and NAME.cert with NAME.key to show, from `DIR`/HOST[:PORT] (default: ~/.config/containers/certs.d, /etc/containers/certs.d, /etc/docker/certs.d)"},
 	}
 }
 
 func newClient(c *cli.Context, mirrors []oci.SourceMirror, notice func(string)) (*oci.Client, error) {
+	certDirs := oci.UsualCertDirs()
+	if dir := c.String("cert-dir"); dir != "" {
+		var err error
+		if certDirs, err = oci.OwnCertDir(dir); err != nil {
+			return nil, ofFlag("cert-dir", err)
+		}
+	}
 	return oci.NewClient(oci.Options{
-		Authfile: c.String("authfile"), CAFiles: c.StringSlice("ca-file"),
+		Authfile: c.String("authfile"), CAFiles: c.StringSlice("ca-file"), CertDirs: certDirs,
 		Insecure: c.StringSlice("insecure-registry"), Mirrors: mirrors, Notice: notice,
 	})
 }

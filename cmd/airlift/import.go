@@ -31,8 +31,10 @@ func importCommand() *cli.Command {
 			"Nothing is connected to before a trusted key's signature fits. An image is tagged when all\n" +
 			"of it is there. Running it again is safe, and brings what is not there yet. Under --manifests\n" +
 			"lie then, for this and earlier imports together: apply/ (mirror sets), patches/ (samples\n" +
-			"operator), install/ (install-config fragment), nodes/ (registries.conf, to be read), report.json.",
-		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), samplesFlags(), clusterFlags(), []cli.Flag{
+			"operator), install/ (install-config fragment), nodes/ (registries.conf, to be read), report.json,\n" +
+			"and receipt.json, which lets a later export leave out what is here. Of an increment all that\n" +
+			"it leaves out is asked for before anything is pushed.",
+		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), samplesFlags(), clusterFlags(), receiptFlags(), []cli.Flag{
 			reuseFlag(),
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the bundle records as missing at its sources, and end with exit code 3"},
 			&cli.StringFlag{Name: "platform", Usage: "where the registry refuses a list that lacks images, let its tag name the image for `OS/ARCH` (default: what the bundle was narrowed to, or its release's, or linux/amd64)"},
@@ -81,6 +83,13 @@ func importBundle(c *cli.Context) error {
 			return usagef("--samples-arch: %w", err)
 		}
 	}
+	ledger, err := openLedger(c, &o)
+	if err == nil {
+		err = ledger.order(c, b.Inventory)
+	}
+	if err != nil {
+		return err
+	}
 	if c.Bool("dry-run") {
 		report, expected, err := checkObjects(c, nil, b, p, objects)
 		if err != nil {
@@ -105,6 +114,7 @@ func importBundle(c *cli.Context) error {
 	results, err := from.run(c, client, o, shown)
 	shown.close()
 	written, finished := finishImport(c, stdout, client, b, objects, secret, results, err, expected.Warnings)
+	finished = errors.Join(finished, ledger.add(c, b, p, results), ledger.correct(c, err))
 	return errors.Join(finished, importHint(err), checkImport(c, b, p, written, results, errors.Join(finished, err)))
 }
 
@@ -297,6 +307,8 @@ func importHint(err error) error {
 		return withHint(err, hint)
 	}
 	switch {
+	case errors.As(err, new(*bundle.BaseError)):
+		return withHint(err, "nothing was pushed; import the base first, and what that builds upon before it; or export this again with --since the receipt.json of an import here, or without --since")
 	case errors.As(err, &missing):
 		return withHint(err, "nothing was pushed; --skip-missing goes on without what is listed")
 	case errors.Is(err, bundle.ErrSparseRelease):

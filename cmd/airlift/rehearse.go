@@ -39,6 +39,7 @@ func rehearse(c *cli.Context, from source, o bundle.ImportOptions, report *bundl
 		err = r.printJSON(c.App.Writer)
 	} else {
 		err = errors.Join(r.print(c.App.Writer), printSamples(c, report, objects))
+		printLeftOut(c.App.Writer, from.bundle.Inventory)
 	}
 	return errors.Join(err, importHint(refused), importHint(planned))
 }

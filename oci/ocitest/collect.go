@@ -36,7 +36,9 @@ func (r *Registry) CollectUntagged(t testing.TB) int {
 // reach adds the manifest of a tag or digest, and all that it lists.
 func (b *Builder) reach(repository, reference string, reached map[digest.Digest]bool) {
 	_, raw := b.Manifest(repository, reference)
-	var node struct{ Manifests []struct{ Digest digest.Digest } }
+	var node struct {
+		Manifests []struct{ Digest digest.Digest }
+	}
 	b.keep("read "+repository+":"+reference, json.Unmarshal(raw, &node))
 	reached[digest.FromBytes(raw)] = true
 	for _, child := range node.Manifests {
