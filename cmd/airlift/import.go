@@ -112,6 +112,11 @@ func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, results [
 		return nil
 	}
 	k := pullCheck{bundle: b, placement: p, caFiles: c.StringSlice("ca-file"), digests: held, held: func(reference string) bool { return held[reference] != "" }}
+	report, err := bundle.ReadReport(filepath.Join(c.String("manifests"), bundle.ReportFile))
+	if err != nil {
+		return err
+	}
+	k.stated.Image, k.arch = report.Options.Config.ImageConfig, report.Options.SamplesArch
 	found, err := k.run(c)
 	if err != nil {
 		return fmt.Errorf("check what a cluster can pull: %w", err)
@@ -225,7 +230,7 @@ func finishImport(c *cli.Context, client *oci.Client, b *bundle.Bundle, o bundle
 		return errors.Join(printResults(c.App.Writer, results), pruned, manifestsHint(err))
 	}
 	warnReplaced(report.Options.Config)
-	return errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret), pruned)
+	return errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), writeSecret(c.App.Writer, dir, secret), printObjects(c.App.Writer, dir, objects), pruned)
 }
 
 // warnIdle: a map that is mistyped leaves images where they are not looked for.

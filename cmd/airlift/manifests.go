@@ -58,7 +58,7 @@ func manifests(c *cli.Context) error {
 		return manifestsHint(err)
 	}
 	warnReplaced(report.Options.Config)
-	return errors.Join(printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret))
+	return errors.Join(printSamples(c, report, objects), writeSecret(c.App.Writer, dir, secret), printObjects(c.App.Writer, dir, objects))
 }
 
 // bundleDirs takes a bundle.json for the directory that it lies in: the
