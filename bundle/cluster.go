@@ -33,24 +33,47 @@ type Stated struct {
 // a cluster would get them. host is the registry, HOST[:PORT], whose certificates
 // are wanted.
 func ReadCluster(dir, host string, stated Stated) (*Cluster, error) {
+	read := func(file string) ([]byte, error) { return readUnder(dir, file, manifest.MaxInput) }
+	return laidObjects{dir, read}.cluster(host, stated)
+}
+
+// Cluster is the cluster that gets these objects. The arguments are those of
+// ReadCluster.
+func (o *Objects) Cluster(host string, stated Stated) (*Cluster, error) {
+	read := func(file string) ([]byte, error) {
+		if data, there := o.files[file]; there {
+			return data, nil
+		}
+		return nil, fs.ErrNotExist
+	}
+	return laidObjects{o.dir, read}.cluster(host, stated)
+}
+
+// laidObjects are the files of a directory of objects, written or not.
+type laidObjects struct {
+	dir  string
+	read func(file string) ([]byte, error) // fs.ErrNotExist for one that is not there
+}
+
+func (l laidObjects) cluster(host string, stated Stated) (*Cluster, error) {
 	c := &Cluster{}
 	var err error
-	if c.Image, err = readImageConfig(dir, stated.Image); err != nil {
+	if c.Image, err = l.imageConfig(stated.Image); err != nil {
 		return nil, err
 	}
-	if c.Samples, err = readObject(dir, SamplesFile, manifest.ParseSamplesPatch); err != nil {
+	if c.Samples, err = readObject(l, SamplesFile, manifest.ParseSamplesPatch); err != nil {
 		return nil, err
 	}
-	ca, err := readObject(dir, CAFile, manifest.ParseConfigMap)
+	ca, err := readObject(l, CAFile, manifest.ParseConfigMap)
 	if err != nil {
 		return nil, err
 	}
 	if ca != nil {
 		if c.CA, err = ca.RegistryCertificates(host); err != nil {
-			return nil, fmt.Errorf("read %s: %w", filepath.Join(dir, CAFile), err)
+			return nil, fmt.Errorf("read %s: %w", filepath.Join(l.dir, CAFile), err)
 		}
 	}
-	sets, err := readMirrorSets(dir, stated.MirrorSets)
+	sets, err := l.mirrorSets(stated.MirrorSets)
 	if err != nil {
 		return nil, err
 	}
@@ -61,26 +84,25 @@ func ReadCluster(dir, host string, stated Stated) (*Cluster, error) {
 	return c, nil
 }
 
-// readImageConfig is an image configuration after the patch of a directory.
-func readImageConfig(dir string, held *manifest.ImageConfig) (config manifest.ImageConfig, err error) {
+// imageConfig is an image configuration after the patch.
+func (l laidObjects) imageConfig(held *manifest.ImageConfig) (config manifest.ImageConfig, err error) {
 	if held != nil {
 		config = *held
 	}
-	patch, err := readObject(dir, ImageConfigFile, manifest.ParseImageConfigPatch)
+	patch, err := readObject(l, ImageConfigFile, manifest.ParseImageConfigPatch)
 	if err != nil || patch == nil {
 		return config, err
 	}
 	config = config.Patched(*patch)
 	if len(config.Allowed) > 0 && len(config.Blocked) > 0 {
-		return config, fmt.Errorf("a cluster would refuse %s: it has blockedRegistries, which exclude allowedRegistries", filepath.Join(dir, ImageConfigFile))
+		return config, fmt.Errorf("a cluster would refuse %s: it has blockedRegistries, which exclude allowedRegistries", filepath.Join(l.dir, ImageConfigFile))
 	}
 	return config, nil
 }
 
 // readObject reads one of the files; nil if it is not there.
-func readObject[T any](dir, file string, parse func([]byte) (T, error)) (*T, error) {
-	path := filepath.Join(dir, file)
-	data, err := readSmall(path, manifest.MaxInput)
+func readObject[T any](l laidObjects, file string, parse func([]byte) (T, error)) (*T, error) {
+	data, err := l.read(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -89,7 +111,7 @@ func readObject[T any](dir, file string, parse func([]byte) (T, error)) (*T, err
 	}
 	object, err := parse(data)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+		return nil, fmt.Errorf("read %s: %w", filepath.Join(l.dir, file), err)
 	}
 	return &object, nil
 }
@@ -97,7 +119,7 @@ func readObject[T any](dir, file string, parse func([]byte) (T, error)) (*T, err
 // mirrorSetFiles are the files that may hold mirror sets.
 var mirrorSetFiles = []string{IDMSFile, ITMSFile, ICSPFile}
 
-func readMirrorSets(dir string, given []byte) ([]manifest.MirrorSet, error) {
+func (l laidObjects) mirrorSets(given []byte) ([]manifest.MirrorSet, error) {
 	if given != nil {
 		sets, err := manifest.ParseMirrorSets(given)
 		if err != nil {
@@ -107,7 +129,7 @@ func readMirrorSets(dir string, given []byte) ([]manifest.MirrorSet, error) {
 	}
 	var all []manifest.MirrorSet
 	for _, file := range mirrorSetFiles {
-		sets, err := readObject(dir, file, manifest.ParseMirrorSets)
+		sets, err := readObject(l, file, manifest.ParseMirrorSets)
 		if err != nil {
 			return nil, err
 		}
@@ -116,7 +138,7 @@ func readMirrorSets(dir string, given []byte) ([]manifest.MirrorSet, error) {
 		}
 	}
 	if all == nil {
-		return nil, fmt.Errorf("%w: %s holds no mirror sets: it has none of %s", ErrUsage, dir, strings.Join(mirrorSetFiles, ", "))
+		return nil, fmt.Errorf("%w: %s holds no mirror sets: it has none of %s", ErrUsage, l.dir, strings.Join(mirrorSetFiles, ", "))
 	}
 	return all, nil
 }

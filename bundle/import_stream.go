@@ -37,10 +37,10 @@ func (s *Stream) Import(ctx context.Context, client *oci.Client, o ImportOptions
 	if err := im.planStream(s); err != nil {
 		return nil, err
 	}
-	if err := im.reach(ctx); err != nil {
+	if err := im.begin(ctx); err != nil {
 		return nil, err
 	}
-	im.push, im.raw = newPusher(im), map[digest.Digest][]byte{}
+	im.raw = map[digest.Digest][]byte{}
 	x := &streamed{im: im, ctx: ctx, waiting: map[digest.Digest][]placed{}, left: map[string]int{}}
 	x.uploads.SetLimit(heldBlobs)
 	return x.run(s)
@@ -108,7 +108,7 @@ func (x *streamed) visit(e Entry, contents io.Reader) error {
 }
 
 // begin asks, once all nodes are known, which images are there already, and
-// begins with those that need nothing but nodes.
+// begins with those that need nothing else from the stream.
 func (x *streamed) begin() error {
 	if x.begun {
 		return nil
@@ -150,7 +150,9 @@ func (x *streamed) await(image placed) {
 	needs := map[digest.Digest]bool{}
 	x.im.nodes.walk(image.Digest, func(n Node) {
 		for _, d := range n.blobs() {
-			needs[d] = true
+			if !x.im.push.blobs[d].entry.isLeftOut() {
+				needs[d] = true
+			}
 		}
 	})
 	for d := range needs {
@@ -158,7 +160,10 @@ func (x *streamed) await(image placed) {
 	}
 	x.left[image.Reference] = len(needs)
 	if len(needs) == 0 {
-		x.complete(image)
+		x.uploads.Go(func() error {
+			x.complete(image)
+			return nil
+		})
 	}
 }
 

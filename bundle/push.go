@@ -22,6 +22,7 @@ type pusher struct {
 	im *Importer
 
 	blobs map[digest.Digest]*pushedBlob
+	base  places // where blobs could be that are left out
 	done  *tally
 
 	mu    sync.Mutex
@@ -55,13 +56,18 @@ func newPusher(im *Importer) *pusher {
 	p := &pusher{im: im, blobs: map[digest.Digest]*pushedBlob{}, links: map[string]*sync.Mutex{}}
 	total := int64(0)
 	for _, b := range im.bundle.Inventory.Content.Blobs {
-		e, _ := im.bundle.Layout.Find(b.Digest)
+		e, carried := im.bundle.Layout.Find(b.Digest)
+		if carried {
+			total += b.Size
+		} else {
+			e = leftOutEntry(b)
+		}
 		p.blobs[b.Digest] = &pushedBlob{entry: e, repositories: map[string]arrival{}}
-		total += b.Size
 	}
 	for _, image := range im.images {
 		p.need(image)
 	}
+	p.base = im.places()
 	p.done = im.options.Progress.begin("push", "bytes", total)
 	return p
 }
@@ -95,6 +101,9 @@ func (p *pusher) repositories(image placed) []oci.Reference {
 func (p *pusher) turn() {
 	for _, b := range p.blobs {
 		e := b.entry
+		if e.isLeftOut() {
+			continue
+		}
 		if len(p.im.holding(e)) > 0 || p.im.volumes[0].from(e.data(), e.Size) > 0 {
 			b.damaged = nil
 		}
@@ -177,8 +186,7 @@ func (p *pusher) keep(ctx context.Context, was oci.Reference) error {
 func (p *pusher) countAll(image placed) {
 	p.im.nodes.walk(image.Digest, func(n Node) {
 		for _, d := range n.blobs() {
-			b := p.blobs[d]
-			b.counted.Do(func() { p.done.add(b.entry.Size) })
+			p.count(p.blobs[d])
 		}
 	})
 }
@@ -321,7 +329,16 @@ func (p *pusher) arrived(b *pushedBlob, to oci.Reference, how arrival) {
 	if b.first == "" {
 		b.first = to.Repository
 	}
-	b.counted.Do(func() { p.done.add(b.entry.Size) })
+	p.count(b)
+}
+
+// count counts a blob that is there, if it is one that had to be brought.
+func (p *pusher) count(b *pushedBlob) {
+	b.counted.Do(func() {
+		if !b.entry.isLeftOut() {
+			p.done.add(b.entry.Size)
+		}
+	})
 }
 
 func (p *pusher) bring(ctx context.Context, to oci.Reference, b *pushedBlob, again bool) (arrival, error) {
