@@ -158,6 +158,7 @@ func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, written *
 		return nil
 	}
 	k := pullCheck{bundle: b, placement: p, objects: written, caFiles: c.StringSlice("ca-file"), digests: held, held: func(reference string) bool { return held[reference] != "" }}
+	k.stated.Image, k.arch = written.Options.Config.ImageConfig, written.Options.SamplesArch
 	found, err := k.run(c)
 	if err != nil {
 		return fmt.Errorf("check what a cluster can pull: %w", err)
@@ -273,7 +274,7 @@ func finishImport(c *cli.Context, stdout io.Writer, client *oci.Client, b *bundl
 	}
 	warnMirrors(objects.Warnings, said)
 	warnReplaced(report.Options.Config)
-	return objects, errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret), pruned,
+	return objects, errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), writeSecret(c.App.Writer, dir, secret), printObjects(c.App.Writer, dir, objects), pruned,
 		printStream(stdout, report, dir, objects))
 }
 
