@@ -125,7 +125,7 @@ func imports(t *testing.T, near *ocitest.Registry, b *bundle.Bundle, far *ocites
 		t.Errorf("%d manifests had no tag", n)
 	}
 	dir := writeObjects(t, b.Report(results, bundle.NewObjectOptions(p, "", "")))
-	cluster, err := bundle.ReadCluster(dir, nil, p.Cluster.Host)
+	cluster, err := bundle.ReadCluster(dir, p.Cluster.Host, bundle.Stated{})
 	check(t, err)
 	pulled, err := b.CheckPulls(t.Context(), c, cluster.Pulls(&b.Inventory.Content, nil), bundle.PullOptions{Placement: p, Full: true})
 	check(t, err)

@@ -136,7 +136,7 @@ func bring(t *testing.T, client *oci.Client, b *bundle.Bundle, f *far, state str
 // expectCheck asks for all that a cluster would pull, in full.
 func expectCheck(t *testing.T, client *oci.Client, b *bundle.Bundle, f *far) {
 	t.Helper()
-	cluster, err := bundle.ReadCluster(f.objects, nil, f.placement.Cluster.Host)
+	cluster, err := bundle.ReadCluster(f.objects, f.placement.Cluster.Host, bundle.Stated{})
 	if err != nil {
 		t.Fatal(err)
 	}
