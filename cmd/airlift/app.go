@@ -20,6 +20,7 @@ func commands() []*cli.Command {
 		importCommand(),
 		manifestsCommand(),
 		checkCommand(),
+		serveCommand(),
 		convertCommand(),
 		versionCommand(),
 		helpCommand(),

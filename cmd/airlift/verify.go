@@ -146,13 +146,6 @@ func printFindings(w io.Writer, b *bundle.Bundle, findings []bundle.Finding) err
 }
 
 func printVerified(c *cli.Context, b *bundle.Bundle) error {
-	signed := "signed by nobody"
-	if len(b.Signers) > 0 {
-		signed = "signed by " + strings.Join(b.Signers, ", ")
-	}
-	if len(b.Unchecked) > 0 {
-		signed += " (not checked: " + strings.Join(b.Unchecked, ", ") + ")"
-	}
 	what := "every byte is as it should be"
 	if c.Bool("quick") {
 		what = "signatures, names and sizes are as they should be; contents were not read"
@@ -160,6 +153,18 @@ func printVerified(c *cli.Context, b *bundle.Bundle) error {
 	if words := leftOutWords(b.Inventory); words != "" {
 		what += fmt.Sprintf("\ncomplete given the base %s, which has what is left out: %s", baseWords(b.Inventory.About.Base), words)
 	}
-	_, err := fmt.Fprintf(c.App.Writer, "%s\n%s\ncontent %s\n", what, signed, b.Inventory.ContentID())
+	_, err := fmt.Fprintf(c.App.Writer, "%s\n%s\ncontent %s\n", what, signedBy(b), b.Inventory.ContentID())
 	return err
+}
+
+// signedBy says whose signatures a bundle has.
+func signedBy(b *bundle.Bundle) string {
+	signed := "signed by nobody"
+	if len(b.Signers) > 0 {
+		signed = "signed by " + strings.Join(b.Signers, ", ")
+	}
+	if len(b.Unchecked) > 0 {
+		signed += " (not checked: " + strings.Join(b.Unchecked, ", ") + ")"
+	}
+	return signed
 }
