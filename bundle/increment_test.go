@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -450,4 +451,29 @@ func TestIncrementRefused(t *testing.T) {
 			t.Fatalf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestIncrementServed: of an increment those images are served that it has all of; of
+// the others it is said why not.
+func TestIncrementServed(t *testing.T) {
+	t.Parallel()
+	b, c := inMemory(t)
+	layer := b.RandomLayer("team/one", "a", 3000)
+	b.Image("team/one", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{layer}})
+	b.Image("team/one", "v2", ocitest.ImageOpts{Layers: []ocispec.Descriptor{layer, b.RandomLayer("team/one", "b", 3000)}})
+	b.Image("team/new", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{b.RandomLayer("team/new", "c", 3000)}})
+	check(t, b.Err())
+	one := increment(t, c, bundle.Request{Images: references(t, "quay.io/team/one:v1")}, 1, 0)
+	two := increment(t, c, bundle.Request{Images: references(t, "quay.io/team/one:v2", "quay.io/team/new:v1")}, 2, 0, one.since(t))
+	s := serve(t, two.open(t), to(t, "reg.example/far"))
+	states := map[string]string{}
+	for _, r := range s.Images() {
+		states[r.Reference] = r.State + " " + r.Reason
+	}
+	want := map[string]string{"quay.io/team/new:v1": bundle.StatePlanned + " ", "quay.io/team/one:v2": bundle.StateSkipped + " left out of this increment, whose base has it"}
+	if diff := gocmp.Diff(want, states); diff != "" {
+		t.Error(diff)
+	}
+	ask(t, http.MethodGet, s.host, "/v2/far/team/new/manifests/v1").want(t, http.StatusOK)
+	ask(t, http.MethodGet, s.host, "/v2/far/team/one/manifests/v2").want(t, http.StatusNotFound, "left out of this increment")
 }

@@ -126,8 +126,8 @@ func (s *Served) repository(name string) *oci.Repository {
 	return s.registry.Repositories[name]
 }
 
-// lacks says of nodes and blobs why they are not there: a blob whose volume was not
-// given, an image with such a blob, an index without any child that is there, what
+// lacks says of nodes and blobs why they are not there: a blob that an increment leaves
+// out, or whose volume was not given, an image with such a blob, an index without any child that is there, what
 // is not carried.
 func (s *Served) lacks(c *Content) map[digest.Digest]string {
 	why := map[digest.Digest]string{}
@@ -140,7 +140,10 @@ func (s *Served) lacks(c *Content) map[digest.Digest]string {
 		}
 	}
 	for _, b := range c.Blobs {
-		if e, _ := s.im.bundle.Layout.Find(b.Digest); len(s.im.holding(e)) == 0 {
+		switch e, carried := s.im.bundle.Layout.Find(b.Digest); {
+		case !carried:
+			why[b.Digest] = "left out of this increment, whose base has it"
+		case len(s.im.holding(e)) == 0:
 			why[b.Digest] = skipReason(s.im.absentFrom(e, 0))
 		}
 	}

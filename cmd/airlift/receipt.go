@@ -34,6 +34,9 @@ type ledger struct {
 func openLedger(c *cli.Context, o *bundle.ImportOptions) (*ledger, error) {
 	l := &ledger{dir: c.String("manifests"), registry: o.Placement.To.String()}
 	var err error
+	if c.IsSet("receipt-key") && l.dir == bundle.Printed {
+		return nil, usagef("--receipt-key with --manifests -: no receipt is written there")
+	}
 	if name := c.String("receipt-key"); name != "" && !c.Bool("dry-run") {
 		if l.key, err = openKey(c.Context, name); err != nil {
 			return nil, err
@@ -62,6 +65,9 @@ func (l *ledger) file() string { return filepath.Join(l.dir, bundle.ReceiptFile)
 
 // read gives the receipt that lies there, nil if none does.
 func (l *ledger) read() (*bundle.Receipt, error) {
+	if l.dir == bundle.Printed {
+		return nil, nil
+	}
 	r, err := l.readFile(l.file())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -138,6 +144,9 @@ func (l *ledger) add(c *cli.Context, b *bundle.Bundle, p bundle.Placement, resul
 }
 
 func (l *ledger) write(c *cli.Context, r *bundle.Receipt) error {
+	if l.dir == bundle.Printed {
+		return nil
+	}
 	if err := r.Write(l.dir, l.key); err != nil {
 		return err
 	}
