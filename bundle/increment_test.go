@@ -474,6 +474,6 @@ func TestIncrementServed(t *testing.T) {
 	if diff := gocmp.Diff(want, states); diff != "" {
 		t.Error(diff)
 	}
-	ask(t, http.MethodGet, s.host, "/v2/far/team/new/manifests/v1").want(t, http.StatusOK)
-	ask(t, http.MethodGet, s.host, "/v2/far/team/one/manifests/v2").want(t, http.StatusNotFound, "left out of this increment")
+	ask(t, http.MethodGet, s.host, "far/team/new/manifests/v1").want(t, http.StatusOK)
+	ask(t, http.MethodGet, s.host, "far/team/one/manifests/v2").want(t, http.StatusNotFound, "left out of this increment")
 }
