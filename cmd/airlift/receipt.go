@@ -34,6 +34,9 @@ type ledger struct {
 func openLedger(c *cli.Context, o *bundle.ImportOptions) (*ledger, error) {
 	l := &ledger{dir: c.String("manifests"), registry: o.Placement.To.String()}
 	var err error
+	if c.IsSet("receipt-key") && l.dir == bundle.Printed {
+		return nil, usagef("--receipt-key with --manifests -: no receipt is written there")
+	}
 	if name := c.String("receipt-key"); name != "" && !c.Bool("dry-run") {
 		if l.key, err = openKey(c.Context, name); err != nil {
 			return nil, err
