@@ -29,11 +29,16 @@ type BaseError struct {
 }
 
 func (e *BaseError) Error() string {
-	var bases []string
-	for _, b := range slices.Backward(e.Base) {
-		bases = append(bases, b.String())
+	return fmt.Sprintf("the bundle is an increment, and the registry lacks %d of the blobs that it leaves out: %s; what has them is the base: %s", len(e.Blobs), e.what, BaseWords(e.Base))
+}
+
+// BaseWords name the bundles of a base, the last one first.
+func BaseWords(base []Base) string {
+	var words []string
+	for _, b := range slices.Backward(base) {
+		words = append(words, b.String())
 	}
-	return fmt.Sprintf("the bundle is an increment, and the registry lacks %d of the blobs that it leaves out: %s; what has them is the base: %s", len(e.Blobs), e.what, listSome(bases, 3))
+	return listSome(words, 3)
 }
 
 // askBase asks for every blob that is left out, wherever it could be. It writes

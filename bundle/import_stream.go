@@ -82,7 +82,7 @@ type streamed struct {
 func (x *streamed) run(s *Stream) ([]ImageResult, error) {
 	broken := s.each(x.ctx, x.visit)
 	if broken == nil {
-		broken = x.begin()
+		x.begin()
 	}
 	_ = x.uploads.Wait() // what failed is recorded
 	if broken == nil {
@@ -101,29 +101,18 @@ func (x *streamed) visit(e Entry, contents io.Reader) error {
 	if e.inline != nil {
 		return nil
 	}
-	if err := x.begin(); err != nil {
-		return err
-	}
+	x.begin()
 	return x.blob(e, contents)
 }
 
-// begin asks, once all nodes are known, which images are there already, and
-// begins with those that need nothing else from the stream.
-func (x *streamed) begin() error {
+// begin begins, once all nodes are known, with the images that need nothing but
+// nodes.
+func (x *streamed) begin() {
 	if x.begun {
-		return nil
+		return
 	}
 	x.begun = true
 	im := x.im
-	err := forEach(x.ctx, jobs(im.options.Jobs), len(im.images), func(ctx context.Context, i int) error {
-		if image := im.images[i]; im.vital[image.Digest] == nil {
-			im.look(ctx, image)
-		}
-		return ctx.Err()
-	})
-	if err != nil {
-		return err
-	}
 	for _, image := range im.images {
 		x.await(image)
 	}
@@ -131,14 +120,6 @@ func (x *streamed) begin() error {
 		if len(x.waiting[d]) > 0 {
 			x.hold(im.push.blobs[d], raw)
 		}
-	}
-	return nil
-}
-
-// look records an image as present if it is. An error will come again.
-func (im *Importer) look(ctx context.Context, image placed) {
-	if present, err := im.present(ctx, image); err == nil && present {
-		im.record(ImageResult{Reference: image.Reference, Digest: image.Digest, State: StatePresent, Names: im.names(image)})
 	}
 }
 
@@ -176,8 +157,8 @@ func (x *streamed) complete(image placed) {
 
 // releases imports what had to wait for others.
 func (x *streamed) releases() error {
-	for _, image := range x.im.images {
-		if x.im.vital[image.Digest] != nil && x.left[image.Reference] == 0 {
+	for _, image := range x.im.inOrder()[1] {
+		if x.left[image.Reference] == 0 {
 			x.im.image(x.ctx, image)
 		}
 	}

@@ -87,13 +87,7 @@ func (p *pusher) need(image placed) {
 
 // repositories are those that an image is pushed to.
 func (p *pusher) repositories(image placed) []oci.Reference {
-	var all []oci.Reference
-	for _, d := range image.names {
-		if to := p.im.options.Placement.pushed(d).WithTag(""); !slices.Contains(all, to) {
-			all = append(all, to)
-		}
-	}
-	return all
+	return p.im.options.Placement.repositories(image)
 }
 
 // turn begins with another medium. It may have what was damaged on the one before;
@@ -293,7 +287,7 @@ func (p *pusher) put(ctx context.Context, to oci.Reference, n Node) error {
 	if len(n.Absent) > 0 && oci.IsRefusal(err) {
 		return &sparseError{n.Digest, err}
 	}
-	return err
+	return p.im.nameType(n, err)
 }
 
 // link is the lock of a node in a repository.

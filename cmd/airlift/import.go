@@ -39,7 +39,8 @@ func importCommand() *cli.Command {
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the bundle records as missing at its sources, and end with exit code 3"},
 			&cli.StringFlag{Name: "platform", Usage: "where the registry refuses a list that lacks images, let its tag name the image for `OS/ARCH` (default: what the bundle was narrowed to, or its release's, or linux/amd64)"},
 			&cli.BoolFlag{Name: "no-check", Usage: "do not ask the registry afterwards for what a cluster would pull, as airlift check does"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, and what a cluster would be told, and connect to nothing"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, what must be there for that, and what a cluster would be told; ask the registry for it, and write nothing"},
+			formatFlag(),
 		}, clientFlags(), []cli.Flag{quietFlag()}),
 		Action: importBundle,
 	}
@@ -50,6 +51,9 @@ func importBundle(c *cli.Context) error {
 	p, err := placement(c)
 	if err != nil {
 		return err
+	}
+	if asJSON, err := wantsJSON(c); err != nil || asJSON && !c.Bool("dry-run") {
+		return cmp.Or(err, usagef("--format json is for --dry-run; an import writes report.json under --manifests"))
 	}
 	objects, err := objectOptions(c, p)
 	if err == nil {
@@ -293,16 +297,6 @@ func warnLoopback(p bundle.Placement) {
 	}
 }
 
-// rehearse says what a complete import would come to.
-func rehearse(c *cli.Context, from source, o bundle.ImportOptions, report *bundle.Report, objects *bundle.Objects) error {
-	results, err := from.rehearse(o)
-	if results != nil {
-		err = errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), err)
-		printLeftOut(c.App.Writer, from.bundle.Inventory)
-	}
-	return importHint(err)
-}
-
 const sourcesApart = "--map SOURCE=DEST or --keep-source-host keeps the sources apart"
 
 // importHint says for an import's error what only its flags can do.
@@ -310,6 +304,9 @@ func importHint(err error) error {
 	var missing *bundle.MissingError
 	var absent *bundle.AbsentError
 	var sparse *bundle.SparseError
+	if hint := placesHint(err); hint != "" {
+		return withHint(err, hint)
+	}
 	switch {
 	case errors.As(err, new(*bundle.BaseError)):
 		return withHint(err, "nothing was pushed; import the base first, and what that builds upon before it; or export this again with --since the receipt.json of an import here, or without --since")

@@ -6,7 +6,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -86,20 +85,8 @@ func leftOutWords(inv *bundle.Inventory) string {
 // printLeftOut says what an increment builds upon.
 func printLeftOut(w io.Writer, inv *bundle.Inventory) {
 	if words := leftOutWords(inv); words != "" {
-		fmt.Fprintf(w, "left out: %s, of the base %s\n", words, baseWords(inv.About.Base))
+		fmt.Fprintf(w, "left out: %s, of the base %s\n", words, bundle.BaseWords(inv.About.Base))
 	}
-}
-
-// baseWords names bundles, the newest first.
-func baseWords(bases []bundle.Base) string {
-	var words []string
-	for _, b := range slices.Backward(bases) {
-		words = append(words, b.String())
-	}
-	if n := len(words); n > 3 {
-		words = append(words[:3], fmt.Sprintf("%d older ones", n-3))
-	}
-	return strings.Join(words, ", ")
 }
 
 func bundleWords(content, series string, sequence int64) string {

@@ -151,7 +151,7 @@ func printVerified(c *cli.Context, b *bundle.Bundle) error {
 		what = "signatures, names and sizes are as they should be; contents were not read"
 	}
 	if words := leftOutWords(b.Inventory); words != "" {
-		what += fmt.Sprintf("\ncomplete given the base %s, which has what is left out: %s", baseWords(b.Inventory.About.Base), words)
+		what += fmt.Sprintf("\ncomplete given the base %s, which has what is left out: %s", bundle.BaseWords(b.Inventory.About.Base), words)
 	}
 	_, err := fmt.Fprintf(c.App.Writer, "%s\n%s\ncontent %s\n", what, signedBy(b), b.Inventory.ContentID())
 	return err
