@@ -124,7 +124,7 @@ func TestIncrementPairs(t *testing.T) {
 		a := increment(t, c, bundle.Request{Images: references(t, someImages(near, random, 2*round)...)}, 100, 0)
 		wanted := bundle.Request{Images: references(t, someImages(near, random, 2*round+1)...)}
 		check(t, near.Err())
-		b := increment(t, c, wanted, 200, int64(random.IntN(2)*8192), a.since(t))
+		b := increment(t, c, wanted, 200, int64(random.IntN(2)*32768), a.since(t))
 		whole := increment(t, c, wanted, 200, 0)
 		if b.inv.ContentID() != whole.inv.ContentID() {
 			t.Fatal("what is left out changes the content id")
@@ -376,6 +376,32 @@ func TestIncrementFlipped(t *testing.T) {
 			t.Fatalf("as a base, with byte %d flipped: %v", i, err)
 		}
 	}
+}
+
+// TestIncrementKeepsNodes: a blob that is a node, too, is never left out, and an
+// inventory that leaves it out is refused.
+func TestIncrementKeepsNodes(t *testing.T) {
+	t.Parallel()
+	content := contentOf(t, "quay.io/a/b:1", "quay.io/a/b:2")
+	node := content.Nodes[0]
+	content.Nodes[1].Layers = append(content.Nodes[1].Layers, node.Digest)
+	content.Blobs = append(content.Blobs, bundle.Blob{Digest: node.Digest, Size: node.Size, Role: bundle.RoleLayer})
+	inv := inventory(t, content, 0)
+	data, err := inv.Bytes()
+	check(t, err)
+	base := filepath.Join(t.TempDir(), bundle.InventoryFile)
+	writeFile(t, base, data)
+	since, err := bundle.OpenSince(base, bundle.Trust{AllowUnsigned: true}, nil)
+	check(t, err)
+	check(t, inv.LeaveOut([]*bundle.Since{since}))
+	if left := inv.Storage.LeftOut; len(left) != 4 || slices.Contains(left, node.Digest) {
+		t.Fatalf("left out are %q", left)
+	}
+	if data, err = inv.Bytes(); err == nil {
+		last := "   \"" + string(inv.Storage.LeftOut[3]) + "\""
+		_, err = bundle.ParseInventory([]byte(strings.Replace(string(data), last, last+",\n   \""+string(node.Digest)+"\"", 1)))
+	}
+	wantError(t, err, nil, "it is a node, which is never left out")
 }
 
 // TestIncrementRefused: what an inventory may not say of what it leaves out, even if

@@ -129,8 +129,8 @@ func (s *Served) repository(name string) *oci.Repository {
 	return s.registry.Repositories[name]
 }
 
-// lacks says of nodes and blobs why they are not there: a blob whose volume was not
-// given, an image with such a blob, an index without any child that is there, what
+// lacks says of nodes and blobs why they are not there: a blob that an increment leaves
+// out, or whose volume was not given, an image with such a blob, an index without any child that is there, what
 // is not carried.
 func (s *Served) lacks(c *Content) map[digest.Digest]string {
 	why := map[digest.Digest]string{}
@@ -143,8 +143,7 @@ func (s *Served) lacks(c *Content) map[digest.Digest]string {
 		}
 	}
 	for _, b := range c.Blobs {
-		e, carried := s.im.bundle.Layout.Find(b.Digest)
-		switch {
+		switch e, carried := s.im.bundle.Layout.Find(b.Digest); {
 		case !carried:
 			s.leftOut = fmt.Errorf("%w: what this increment leaves out is in its base: %s", ErrAbsent, BaseWords(s.im.bundle.Inventory.About.Base))
 			why[b.Digest] = s.leftOut.Error()

@@ -34,6 +34,9 @@ type ledger struct {
 func openLedger(c *cli.Context, o *bundle.ImportOptions) (*ledger, error) {
 	l := &ledger{dir: c.String("manifests"), registry: o.Placement.To.String()}
 	var err error
+	if c.IsSet("receipt-key") && l.dir == bundle.Printed {
+		return nil, usagef("--receipt-key with --manifests -: no receipt is written there")
+	}
 	if name := c.String("receipt-key"); name != "" && !c.Bool("dry-run") {
 		if l.key, err = openKey(c.Context, name); err != nil {
 			return nil, err
@@ -47,21 +50,35 @@ func openLedger(c *cli.Context, o *bundle.ImportOptions) (*ledger, error) {
 			return nil, fmt.Errorf("--last: %w", err)
 		}
 	}
-	report, err := bundle.ReadReport(filepath.Join(l.dir, bundle.ReportFile))
-	switch {
-	case err == nil:
-		o.Held = report.Held
-	case !errors.Is(err, fs.ErrNotExist):
+	if o.Held, err = l.held(); err != nil {
 		return nil, err
 	}
 	o.Receipt, o.Prove = l.receipt, c.Bool("prove")
 	return l, nil
 }
 
+// held is what the report that lies there says to be in the registry.
+func (l *ledger) held() ([]bundle.Held, error) {
+	if l.dir == bundle.Printed {
+		return nil, nil
+	}
+	report, err := bundle.ReadReport(filepath.Join(l.dir, bundle.ReportFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return report.Held, nil
+}
+
 func (l *ledger) file() string { return filepath.Join(l.dir, bundle.ReceiptFile) }
 
 // read gives the receipt that lies there, nil if none does.
 func (l *ledger) read() (*bundle.Receipt, error) {
+	if l.dir == bundle.Printed {
+		return nil, nil
+	}
 	r, err := l.readFile(l.file())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -138,6 +155,10 @@ func (l *ledger) add(c *cli.Context, b *bundle.Bundle, p bundle.Placement, resul
 }
 
 func (l *ledger) write(c *cli.Context, r *bundle.Receipt) error {
+	if l.dir == bundle.Printed {
+		_, err := fmt.Fprintln(c.App.Writer, "no receipt is written; a later export can take this bundle's bundle.json for --since")
+		return err
+	}
 	if err := r.Write(l.dir, l.key); err != nil {
 		return err
 	}
