@@ -83,10 +83,8 @@ func (l *ledger) read() (*bundle.Receipt, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	if err == nil {
-		if err = r.Of(l.registry); err != nil {
-			err = manifestsHint(fmt.Errorf("%w: %s: %w", bundle.ErrOccupied, l.file(), err))
-		}
+	if err == nil && r.Of(l.registry) != nil {
+		err = manifestsHint(fmt.Errorf("%w: %s is of %s, not of %s", bundle.ErrOccupied, l.file(), r.Registry, l.registry))
 	}
 	return r, err
 }
