@@ -29,27 +29,50 @@ type Cluster struct {
 // prints them, instead of those of the directory; nil if it has none but those.
 // host is the registry, HOST[:PORT], whose certificates are wanted.
 func ReadCluster(dir string, mirrorSets []byte, host string) (*Cluster, error) {
+	read := func(file string) ([]byte, error) { return readUnder(dir, file, manifest.MaxInput) }
+	return laidObjects{dir, read}.cluster(mirrorSets, host)
+}
+
+// Cluster is the cluster that gets these objects. host is the registry, as for
+// ReadCluster.
+func (o *Objects) Cluster(host string) (*Cluster, error) {
+	read := func(file string) ([]byte, error) {
+		if data, there := o.files[file]; there {
+			return data, nil
+		}
+		return nil, fs.ErrNotExist
+	}
+	return laidObjects{o.dir, read}.cluster(nil, host)
+}
+
+// laidObjects are the files of a directory of objects, written or not.
+type laidObjects struct {
+	dir  string
+	read func(file string) ([]byte, error) // fs.ErrNotExist for one that is not there
+}
+
+func (l laidObjects) cluster(mirrorSets []byte, host string) (*Cluster, error) {
 	c := &Cluster{}
-	image, err := readObject(dir, ImageConfigFile, manifest.ParseImageConfigPatch)
+	image, err := readObject(l, ImageConfigFile, manifest.ParseImageConfigPatch)
 	if err != nil {
 		return nil, err
 	}
 	if image != nil {
 		c.Insecure, c.Allowed = image.Insecure, image.Allowed
 	}
-	if c.Samples, err = readObject(dir, SamplesFile, manifest.ParseSamplesPatch); err != nil {
+	if c.Samples, err = readObject(l, SamplesFile, manifest.ParseSamplesPatch); err != nil {
 		return nil, err
 	}
-	ca, err := readObject(dir, CAFile, manifest.ParseConfigMap)
+	ca, err := readObject(l, CAFile, manifest.ParseConfigMap)
 	if err != nil {
 		return nil, err
 	}
 	if ca != nil {
 		if c.CA, err = ca.RegistryCertificates(host); err != nil {
-			return nil, fmt.Errorf("read %s: %w", filepath.Join(dir, CAFile), err)
+			return nil, fmt.Errorf("read %s: %w", filepath.Join(l.dir, CAFile), err)
 		}
 	}
-	sets, err := readMirrorSets(dir, mirrorSets)
+	sets, err := l.mirrorSets(mirrorSets)
 	if err != nil {
 		return nil, err
 	}
@@ -61,9 +84,8 @@ func ReadCluster(dir string, mirrorSets []byte, host string) (*Cluster, error) {
 }
 
 // readObject reads one of the files; nil if it is not there.
-func readObject[T any](dir, file string, parse func([]byte) (T, error)) (*T, error) {
-	path := filepath.Join(dir, file)
-	data, err := readSmall(path, manifest.MaxInput)
+func readObject[T any](l laidObjects, file string, parse func([]byte) (T, error)) (*T, error) {
+	data, err := l.read(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -72,7 +94,7 @@ func readObject[T any](dir, file string, parse func([]byte) (T, error)) (*T, err
 	}
 	object, err := parse(data)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+		return nil, fmt.Errorf("read %s: %w", filepath.Join(l.dir, file), err)
 	}
 	return &object, nil
 }
@@ -80,7 +102,7 @@ func readObject[T any](dir, file string, parse func([]byte) (T, error)) (*T, err
 // mirrorSetFiles are the files that may hold mirror sets.
 var mirrorSetFiles = []string{IDMSFile, ITMSFile, ICSPFile}
 
-func readMirrorSets(dir string, given []byte) ([]manifest.MirrorSet, error) {
+func (l laidObjects) mirrorSets(given []byte) ([]manifest.MirrorSet, error) {
 	if given != nil {
 		sets, err := manifest.ParseMirrorSets(given)
 		if err != nil {
@@ -90,7 +112,7 @@ func readMirrorSets(dir string, given []byte) ([]manifest.MirrorSet, error) {
 	}
 	var all []manifest.MirrorSet
 	for _, file := range mirrorSetFiles {
-		sets, err := readObject(dir, file, manifest.ParseMirrorSets)
+		sets, err := readObject(l, file, manifest.ParseMirrorSets)
 		if err != nil {
 			return nil, err
 		}
@@ -99,7 +121,7 @@ func readMirrorSets(dir string, given []byte) ([]manifest.MirrorSet, error) {
 		}
 	}
 	if all == nil {
-		return nil, fmt.Errorf("%w: %s holds no mirror sets: it has none of %s", ErrUsage, dir, strings.Join(mirrorSetFiles, ", "))
+		return nil, fmt.Errorf("%w: %s holds no mirror sets: it has none of %s", ErrUsage, l.dir, strings.Join(mirrorSetFiles, ", "))
 	}
 	return all, nil
 }

@@ -1,7 +1,7 @@
 // Package bundle knows the medium: it plans what to carry, writes it as a
 // signed bundle into a directory, opens and checks such directories, brings
-// their images into a registry, and writes the objects that make a cluster use
-// that registry. docs/format.md describes the bundle to the byte.
+// their images into a registry, serves them as one, and writes the objects that
+// make a cluster use that registry. docs/format.md describes the bundle to the byte.
 //
 // What it promises:
 //
@@ -34,6 +34,8 @@
 //     digest was not checked. What can be known beforehand is refused before the first
 //     connection. Running it again is safe. Media may come in any order, each in an
 //     import of its own; what comes as a stream needs no space.
+//   - Serve gives out what was signed: it hashes every blob before the last of it is
+//     sent for the first time, and says why what is not there is not.
 //   - Objects are written whole or not at all, for what the registry holds: this
 //     import and the earlier ones whose report lies beside them.
 //

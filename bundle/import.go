@@ -27,7 +27,7 @@ type ImportOptions struct {
 const (
 	StateImported = "imported" // pushed, and tagged last
 	StatePresent  = "present"  // its names led to its digest before
-	StateSkipped  = "skipped"  // it is missing, or on volumes that were not given, or sparse and refused
+	StateSkipped  = "skipped"  // it is missing, or on volumes that were not given, or sparse and refused, or waits for a part
 	StateFailed   = "failed"
 	StateOpen     = "open"    // the import was interrupted before
 	StatePlanned  = "planned" // by Rehearse
@@ -52,7 +52,7 @@ type ImageResult struct {
 // A list that lacks children is pushed as it is, when the children that it has are
 // there. Where the registry refuses that, the names of an image that is known by tag
 // only are given to the child of one platform, and the result says so; one that is
-// known by digest is skipped: ErrSparse.
+// known by digest is skipped: a *SparseError. A release fails so: ErrSparseRelease.
 //
 // Volumes may be missing, but for the first: media can come one at a time, in any
 // order. What is at hand is pushed, what came before is asked of the registry, and

@@ -24,11 +24,12 @@ type Importer struct {
 	last    bool // no other medium will come
 
 	// What follows from the inventory.
-	bundle *Bundle // the first that was given
-	images []placed
-	nodes  nodeTable
-	sparse map[digest.Digest]Sparse   // indexes that lack children
-	vital  map[digest.Digest][]string // references that must be there before a release's digest is tagged
+	bundle   *Bundle // the first that was given
+	images   []placed
+	nodes    nodeTable
+	sparse   map[digest.Digest]Sparse   // indexes that lack children
+	vital    map[digest.Digest][]string // references that must be there before a release's digest is tagged
+	released map[string]bool            // references that releases consist of
 
 	raw     map[digest.Digest][]byte // nodes, checked
 	volumes []*volumeSet             // of the medium that is being read, the whole first, then further copies
@@ -93,11 +94,9 @@ func (im *Importer) plan(b *Bundle) error {
 	if err := im.options.Placement.check(images); err != nil {
 		return err
 	}
-	im.bundle, im.images, im.nodes, im.vital = b, images, content.nodeByDigest(), content.releaseParts()
-	im.sparse = map[digest.Digest]Sparse{}
-	for _, s := range content.Sparse() {
-		im.sparse[s.Digest] = s
-	}
+	im.bundle, im.images, im.nodes = b, images, content.nodeByDigest()
+	im.vital, im.released = content.releaseParts(), content.releaseReferences()
+	im.sparse = content.sparseByDigest()
 	if im.options.Platform == (oci.Platform{}) {
 		im.options.Platform = content.Platform()
 	}
@@ -302,11 +301,7 @@ func (im *Importer) verdict() error {
 	if len(im.absent) > 0 {
 		all = append(all, &AbsentError{im.volumeNames(im.absent), im.volumeNames(im.cut)})
 	}
-	refused := maps.Clone(im.refused)
-	maps.DeleteFunc(refused, func(_ string, is bool) bool { return !is })
-	if n := len(refused); n > 0 {
-		all = append(all, fmt.Errorf("%w: %s skipped for that", ErrSparse, images(n)))
-	}
+	all = append(all, im.sparseSkipped())
 	if n := len(im.bundle.Inventory.Content.Missing); n > 0 {
 		all = append(all, fmt.Errorf("%w: %d, as the bundle records", ErrMissing, n))
 	}

@@ -113,7 +113,7 @@ func (s *mirrorSets) readLaid(dir string) error {
 	s.laid = map[string][]manifest.Mirror{}
 	for _, file := range setFiles {
 		path := filepath.Join(dir, file.name)
-		data, err := readSmall(path, maxReportSize)
+		data, err := readUnder(dir, file.name, maxReportSize)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,8 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
+	"sigs.k8s.io/yaml"
 )
 
 // Where the objects lie under their directory. apply holds only complete
@@ -22,6 +25,10 @@ const (
 	InstallFile    = "install/install-config.fragment.yaml"
 	RegistriesFile = "nodes/registries.conf"
 )
+
+// Printed stands for a directory where objects are printed and not written:
+// nothing lies there, and nothing is written.
+const Printed = "-"
 
 const assumedComment = "What a complete import would give: no registry was asked."
 
@@ -57,6 +64,23 @@ func (o *Objects) Files() []string { return slices.Sorted(maps.Keys(o.files)) }
 // touched.
 func (o *Objects) Write() error { return writeFiles(o.dir, o.files) }
 
+// Stream is what `oc apply -f -` takes: the files under apply/.
+func (o *Objects) Stream() []byte {
+	var documents [][]byte
+	for _, name := range o.Files() {
+		if strings.HasPrefix(name, "apply/") {
+			documents = append(documents, o.files[name])
+		}
+	}
+	return bytes.Join(documents, []byte("---\n"))
+}
+
+// Patch is one of the files with a patch as JSON on one line, for a command line.
+func (o *Objects) Patch(file string) (string, error) {
+	data, err := yaml.YAMLToJSON(o.files[file])
+	return string(data), err
+}
+
 // WriteObjects renders the objects and writes them. It gives the names of the
 // files, sorted.
 func (r *Report) WriteObjects(dir string) ([]string, error) {
@@ -79,6 +103,9 @@ func (r *Report) Write(dir string) error {
 
 // writable says whether a directory could be written to, or made. It tries nothing.
 func writable(dir string) error {
+	if dir == Printed {
+		return nil
+	}
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir):
@@ -106,7 +133,7 @@ func (r *Report) Join(dir string) error {
 	if r.joined == dir {
 		return nil
 	}
-	earlier, err := readEarlier(filepath.Join(dir, ReportFile))
+	earlier, err := readEarlier(dir)
 	if err != nil {
 		return err
 	}
@@ -148,8 +175,19 @@ func (r *Report) comment() string {
 	return ""
 }
 
+// readUnder reads a file of a directory of objects; fs.ErrNotExist if it is not there.
+func readUnder(dir, name string, limit int64) ([]byte, error) {
+	if dir == Printed {
+		return nil, fs.ErrNotExist
+	}
+	return readSmall(filepath.Join(dir, name), limit)
+}
+
 // writeFiles writes files under a directory, each by a temporary one and a rename.
 func writeFiles(dir string, files map[string][]byte) error {
+	if dir == Printed {
+		return nil
+	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := replaceFile(filepath.Join(dir, name), files[name]); err != nil {
 			return err

@@ -75,7 +75,7 @@ func names[S fmt.Stringer](all []S) []string {
 // Whatever it asks for is there, missing, denied or failing, by the status and the
 // code of the answer. What is missing is listed in the content, and so is an image
 // that lacks a blob of its own, where blobs are asked for, or a list without any of
-// its images. It is an error (*MissingError) if a release lacks it. What is denied
+// its images. It is an error (ErrRelease) if a release lacks it. What is denied
 // is an error but for samples, with leave; what fails, when all tries have been
 // made, always is. Errors are reported together, not the first alone.
 func Plan(ctx context.Context, client *oci.Client, r Request) (*Content, error) {
@@ -101,7 +101,7 @@ func Plan(ctx context.Context, client *oci.Client, r Request) (*Content, error) 
 func newPlanner(client *oci.Client, r Request) *planner {
 	return &planner{
 		client: client, request: r, progress: r.Progress, jobs: jobs(r.Jobs),
-		vital: map[string]bool{}, ofSamples: map[string]bool{}, images: map[string]digest.Digest{},
+		vital: map[string]bool{}, ofSamples: map[string]bool{}, others: map[string]bool{}, images: map[string]digest.Digest{},
 		nodes: map[digest.Digest]oci.Node{}, carried: map[digest.Digest]bool{}, asked: map[string]*asking{},
 		lists: map[string]digest.Digest{}, missing: map[string]Missing{},
 		lostBlobs: map[digest.Digest]string{}, lostNodes: map[digest.Digest]string{},
@@ -118,6 +118,7 @@ type planner struct {
 	wanted    []oci.Reference
 	vital     map[string]bool // names of repositories@digests that releases consist of
 	ofSamples map[string]bool // references that the samples operator's streams and templates name
+	others    map[string]bool // references that are wanted for anything else
 	released  []Release
 	stream    []ImageStream
 	complete  bool
@@ -142,13 +143,15 @@ type asking struct {
 	err  error
 }
 
-func (p *planner) want(refs ...oci.Reference) { p.wanted = append(p.wanted, refs...) }
+func (p *planner) want(refs ...oci.Reference) { p.wantFor(p.others, refs) }
 
 // wantSamples wants images of the samples operator.
-func (p *planner) wantSamples(refs []oci.Reference) {
-	p.want(refs...)
+func (p *planner) wantSamples(refs []oci.Reference) { p.wantFor(p.ofSamples, refs) }
+
+func (p *planner) wantFor(whom map[string]bool, refs []oci.Reference) {
+	p.wanted = append(p.wanted, refs...)
 	for _, ref := range refs {
-		p.ofSamples[ref.String()] = true
+		whom[ref.String()] = true
 	}
 }
 
@@ -169,13 +172,14 @@ func (p *planner) streams(s manifest.ImageStreams) error {
 	return nil
 }
 
-// plannedStream is a stream in the terms of the inventory, with its images.
+// plannedStream is a stream in the terms of the inventory, with its images. With an error
+// it is its name alone.
 func plannedStream(s manifest.ImageStream) (planned ImageStream, refs []oci.Reference, err error) {
 	planned = ImageStream{Name: s.Name, Repository: s.Repository}
 	for _, t := range s.Tags {
 		ref, err := oci.ParseReference(t.From)
 		if err != nil {
-			return planned, nil, fmt.Errorf("imagestream %s:%s: %w", s.Name, t.Name, err)
+			return ImageStream{Name: s.Name}, nil, fmt.Errorf("imagestream %s:%s: %w", s.Name, t.Name, err)
 		}
 		planned.Tags = append(planned.Tags, StreamTag{Name: t.Name, From: t.From, Image: ref.String()})
 		refs = append(refs, ref)
@@ -228,9 +232,11 @@ type moreErrors struct {
 func (m *moreErrors) Error() string   { return m.text }
 func (m *moreErrors) Unwrap() []error { return m.errs }
 
-// isSample says whether a reference is one that a stream of the samples operator
-// names.
-func (p *planner) isSample(ref oci.Reference) bool { return p.ofSamples[ref.String()] }
+// isSample says whether a reference is wanted for the samples operator, and for nothing
+// else.
+func (p *planner) isSample(ref oci.Reference) bool {
+	return p.ofSamples[ref.String()] && !p.others[ref.String()]
+}
 
 // walk is the way from one image that is wanted to all below it.
 type walk struct {

@@ -69,6 +69,31 @@ func (b *Bundle) CheckPulls(ctx context.Context, client *oci.Client, pulls []Pul
 	return results, err
 }
 
+// Tags asks the registry what the tags of sparse lists lead to, which without the report
+// of an import only it knows; see [Content.Standing]. It gives up where the registry
+// cannot be asked, as CheckPulls will find.
+func (b *Bundle) Tags(ctx context.Context, client *oci.Client, p Placement) map[string]digest.Digest {
+	var mu sync.Mutex
+	found, content := map[string]digest.Digest{}, &b.Inventory.Content
+	images, _ := p.places(content) // of what has no place nothing is known
+	sparse, nodes := content.sparseByDigest(), content.nodeByDigest()
+	_ = forEach(ctx, jobs(0), len(images), func(ctx context.Context, i int) error {
+		ref, err := oci.ParseReference(images[i].Reference)
+		if _, is := nodes.sparseBelow(images[i].Digest, sparse); err != nil || ref.Digest != "" || !is {
+			return nil
+		}
+		n, err := client.Node(ctx, p.pushed(images[i].names[0]))
+		if err != nil && !errors.As(err, new(*oci.StatusError)) {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		found[images[i].Reference] = n.Descriptor.Digest
+		return nil
+	})
+	return found
+}
+
 // PullVerdict is the error of what a check found: of the class ErrUnpullable, or
 // nil.
 func PullVerdict(results []PullResult) error {
@@ -142,15 +167,16 @@ func (c *pullCheck) reach(ctx context.Context, pulls []Pull) error {
 }
 
 // isDistrust says whether nodes would refuse to speak to the registry for the
-// same reason: its certificate, or that it has none. Where they know it by another
-// name, what belongs to the name used here says nothing about them.
+// same reason: its certificate, or that it has none, or wants one of nodes, which
+// show none. Where they know it by another name, what belongs to the name used
+// here says nothing about them.
 func (c *pullCheck) isDistrust(err error) bool {
 	var refused *tls.CertificateVerificationError
 	var host x509.HostnameError
 	if c.options.Placement.To.Host != c.options.Placement.Cluster.Host {
 		return errors.As(err, &refused) && !errors.As(err, &host)
 	}
-	return errors.As(err, &refused) || errors.Is(err, http.ErrSchemeMismatch)
+	return errors.As(err, &refused) || errors.Is(err, http.ErrSchemeMismatch) || errors.Is(err, oci.ErrCertificateWanted)
 }
 
 // pull goes through the places where something is looked for, as the cluster

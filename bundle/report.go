@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -33,6 +34,8 @@ type Report struct {
 	Images  []ImageResult   `json:"images"` // of this import
 	// Held is all that this and earlier imports brought, sorted by reference.
 	Held []Held `json:"held"`
+	// Lacking is what neither this nor an earlier import brought, sorted by reference.
+	Lacking []Lacking `json:"lacking,omitempty"`
 	// Operators are what samples operators create, from the last bundle that knew
 	// all of it; empty if none did.
 	Operators []SamplesOperator `json:"samplesOperators,omitempty"`
@@ -54,6 +57,12 @@ type Held struct {
 	Names     []string      `json:"names"`   // all of them, with their tags
 	Mirrors   []string      `json:"mirrors"` // the repositories that mirror sets lead to
 	Release   bool          `json:"release,omitempty"`
+}
+
+// Lacking is an image that was to be brought, and why it was not.
+type Lacking struct {
+	Reference string `json:"reference"`
+	Reason    string `json:"reason"`
 }
 
 // ObjectOptions are the choices that the objects depend on.
@@ -104,11 +113,14 @@ func (b *Bundle) Report(results []ImageResult, o ObjectOptions) *Report {
 	r := &Report{Format: ReportFormat, Content: b.Inventory.ContentID(), Options: o, Images: results}
 	released := c.releaseReferences()
 	for _, image := range results {
-		if image.State == StateImported || image.State == StatePresent {
+		switch {
+		case image.State == StateImported || image.State == StatePresent:
 			r.Held = append(r.Held, Held{
 				Reference: image.Reference, Digest: image.Digest, Names: image.Names,
 				Mirrors: []string{repositoryOf(image.Names[0])}, Release: released[image.Reference],
 			})
+		case image.Reason != "":
+			r.Lacking = append(r.Lacking, Lacking{image.Reference, image.Reason})
 		}
 	}
 	r.Operators, r.SamplesFault = c.operators(), o.samplesFault(c)
@@ -174,6 +186,7 @@ func (r *Report) Extend(earlier *Report) error {
 		r.Held = append(r.Held, h)
 	}
 	slices.SortFunc(r.Held, func(a, b Held) int { return strings.Compare(a.Reference, b.Reference) })
+	r.Lacking = lacking(slices.Concat(r.Lacking, earlier.Lacking), held)
 	for _, was := range earlier.Operators {
 		if !slices.ContainsFunc(r.Operators, was.isSame) {
 			r.Operators = append(r.Operators, was)
@@ -190,6 +203,14 @@ func (r *Report) Extend(earlier *Report) error {
 	}
 	r.Options.Config = r.Options.Config.Over(earlier.Options.Config)
 	return nil
+}
+
+// lacking puts into order what is not held. What was said first of an image counts.
+func lacking(all []Lacking, held map[string]Held) []Lacking {
+	order := func(a, b Lacking) int { return strings.Compare(a.Reference, b.Reference) }
+	all = slices.DeleteFunc(all, func(l Lacking) bool { _, is := held[l.Reference]; return is })
+	slices.SortStableFunc(all, order)
+	return slices.CompactFunc(all, func(a, b Lacking) bool { return order(a, b) == 0 })
 }
 
 // Knows says whether the report lists what imports of a content brought.
@@ -282,8 +303,9 @@ func ReadReport(path string) (*Report, error) {
 }
 
 // readEarlier reads the report that lies in a directory of objects, if one does.
-func readEarlier(path string) (*Report, error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+func readEarlier(dir string) (*Report, error) {
+	path := filepath.Join(dir, ReportFile)
+	if _, err := os.Stat(path); dir == Printed || errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	return ReadReport(path)

@@ -40,6 +40,14 @@ func (c *Content) Sparse() []Sparse {
 	return all
 }
 
+func (c *Content) sparseByDigest() map[digest.Digest]Sparse {
+	all := map[digest.Digest]Sparse{}
+	for _, s := range c.Sparse() {
+		all[s.Digest] = s
+	}
+	return all
+}
+
 // String says what an index lacks.
 func (s Sparse) String() string {
 	var lacks []string

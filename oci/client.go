@@ -1,11 +1,9 @@
 package oci
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -17,6 +15,7 @@ type Options struct {
 	Authfile string         // a pull secret or auth.json, used alone; "" = REGISTRY_AUTH_FILE, or podman's order of places
 	CAFiles  []string       // further CA certificates, PEM, beside the system's
 	CAs      []byte         // and these, PEM
+	CertDirs []string       // with a directory HOST[:PORT] for each host that has certificates of its own; see UsualCertDirs; nil = none
 	Insecure []string       // HOST[:PORT] that may be spoken to over plain HTTP, or with a certificate nobody has verified
 	Mirrors  []SourceMirror // fetch through these; the longest source wins
 	Jobs     int            // requests of pushes to one host at once, and idle connections to keep for each; 0 = 8
@@ -40,6 +39,7 @@ const (
 type Client struct {
 	mirrors  []SourceMirror
 	insecure map[string]bool
+	certs    certDirs
 	base     http.RoundTripper // below all login and retrying
 	context  *types.SystemContext
 	knownAs  func(string) string
@@ -65,7 +65,7 @@ type Client struct {
 func NewClient(o Options) (*Client, error) {
 	stall := orElse(o.Stall, stallLimit)
 	c := &Client{
-		mirrors: o.Mirrors, insecure: map[string]bool{},
+		mirrors: o.Mirrors, insecure: map[string]bool{}, certs: o.CertDirs,
 		backoff: orElse(o.Backoff, 500*time.Millisecond), tries: orElse(o.Tries, 5), jobs: orElse(o.Jobs, 8),
 		knownAs: o.KnownAs, stall: stall, idle: idleLimit, commit: commitStalls * stall,
 		sessions: map[sessionKey]*session{}, paces: map[string]*pace{}, noReferrers: map[string]bool{},
@@ -78,6 +78,9 @@ func NewClient(o Options) (*Client, error) {
 		}
 		c.insecure[normal] = true
 	}
+	if err := checkProxies(); err != nil {
+		return nil, err
+	}
 	roots, err := certificates(o.CAFiles, o.CAs)
 	if err != nil {
 		return nil, err
@@ -85,7 +88,7 @@ func NewClient(o Options) (*Client, error) {
 	if c.context, err = credentials(o.Authfile); err != nil {
 		return nil, err
 	}
-	c.base = newGate(c.insecure, roots, orElse(o.Jobs, 8))
+	c.base = newGate(c.insecure, c.certs, roots, orElse(o.Jobs, 8))
 	return c, nil
 }
 
@@ -106,21 +109,17 @@ func certificates(files []string, further []byte) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("read CA certificates: what was given holds no certificate in PEM")
 	}
 	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
+		if err := addAuthority(roots, file); err != nil {
 			return nil, fmt.Errorf("read CA certificates: %w", err)
-		}
-		if !roots.AppendCertsFromPEM(data) {
-			return nil, fmt.Errorf("read CA certificates: %s holds no certificate in PEM", file)
 		}
 	}
 	return roots, nil
 }
 
 // newTransport is Go's own transport, proxies from the environment included.
-func newTransport(config *tls.Config, idle int) *http.Transport {
+func newTransport(idle int) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig = config
+	behindProxy(t)
 	t.DisableCompression = true // bodies byte for byte
 	t.MaxIdleConnsPerHost = idle
 	return t

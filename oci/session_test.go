@@ -99,6 +99,15 @@ func TestNewClientRefuses(t *testing.T) {
 			t.Errorf("the error shows contents: %v", err)
 		}
 	}
+	for _, variable := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"} {
+		for value, good := range map[string]bool{"": true, "proxy.example:3128": true, "http://bob:s3cret@proxy.example": true, "http://bob:s3cret%zz@proxy.example": false} {
+			t.Setenv(variable, value)
+			if _, err := oci.NewClient(oci.Options{}); good != (err == nil) || err != nil && (strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), variable)) {
+				t.Errorf("%s=%s: %v", variable, value, err)
+			}
+		}
+		t.Setenv(variable, "")
+	}
 	t.Setenv("REGISTRY_AUTH_FILE", filepath.Join(dir, "absent"))
 	if _, err := oci.NewClient(oci.Options{}); err == nil {
 		t.Error("a file that REGISTRY_AUTH_FILE names is not missed")

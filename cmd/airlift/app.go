@@ -19,6 +19,7 @@ func commands() []*cli.Command {
 		importCommand(),
 		manifestsCommand(),
 		checkCommand(),
+		serveCommand(),
 		convertCommand(),
 		versionCommand(),
 		helpCommand(),

@@ -120,14 +120,12 @@ func (a asked) cut(dir string) (int64, error) {
 	return bundle.MaxFileSize(dir)
 }
 
-// planHint: what planning itself refuses to miss belongs to a release, where nothing
-// failed otherwise.
+// planHint says for an error of planning what only its flags can do.
 func planHint(c *cli.Context, err error) error {
-	var missing *bundle.MissingError
-	if oci.IsDenied(err) && (c.Bool("samples") || c.IsSet("imagestreams")) && !c.Bool("skip-denied") {
-		return withHint(err, "nothing was written; give an account that may pull it with --authfile; or --skip-denied goes on without samples that are denied, and records them")
-	}
-	if errors.As(err, &missing) {
+	switch {
+	case oci.IsDenied(err) && (c.Bool("samples") || c.IsSet("imagestreams")) && !c.Bool("skip-denied"):
+		return withHint(err, "nothing was written; give an account that may pull it with --authfile; or --skip-denied goes on without samples that are denied and that nothing else asks for, and records them")
+	case errors.Is(err, bundle.ErrRelease):
 		return withHint(err, "nothing was written; --skip-missing does not cover releases: try another source, with --source-mirror")
 	}
 	return err

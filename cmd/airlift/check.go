@@ -59,8 +59,9 @@ func checkCluster(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	k := pullCheck{bundle: b, full: c.Bool("full"), secret: c.String("pull-secret"), digests: map[string]digest.Digest{}}
+	k := pullCheck{bundle: b, full: c.Bool("full"), secret: c.String("pull-secret")}
 	if r != nil {
+		k.digests = map[string]digest.Digest{}
 		for _, h := range r.Held {
 			k.digests[h.Reference] = h.Digest
 		}
@@ -100,24 +101,25 @@ type pullCheck struct {
 	bundle     *bundle.Bundle
 	placement  bundle.Placement
 	held       func(reference string) bool // nil for all that the bundle has
-	digests    map[string]digest.Digest    // what references lead to in the registry, as far as an import said
+	digests    map[string]digest.Digest    // what references lead to in the registry, as far as an import said; nil: nobody did
 	full       bool
-	mirrorSets []byte   // of the cluster; nil for those under --manifests
-	secret     string   // file of the nodes' pull secret; "" for the one under --manifests
-	ca         []byte   // PEM; nil for the ConfigMap under --manifests
-	caFiles    []string // where there is no ConfigMap either
+	mirrorSets []byte          // of the cluster; nil for those under --manifests
+	objects    *bundle.Objects // that were printed instead of written
+	secret     string          // file of the nodes' pull secret; "" for the one under --manifests
+	ca         []byte          // PEM; nil for the ConfigMap under --manifests
+	caFiles    []string        // where there is no ConfigMap either
 }
 
 // run asks the registry.
 func (k pullCheck) run(c *cli.Context) (*pullable, error) {
 	dir, p := c.String("manifests"), k.placement
-	cluster, err := bundle.ReadCluster(dir, k.mirrorSets, p.Cluster.Host)
+	cluster, err := k.cluster(dir)
 	if err != nil {
 		return nil, err
 	}
 	found := &pullable{To: p.To.String(), Cluster: p.Cluster.String(), Credentials: pushCredentials}
 	if k.secret == "" {
-		k.secret = standing(filepath.Join(dir, bundle.PullSecretFile))
+		k.secret = laid(filepath.Join(dir, bundle.PullSecretFile))
 	}
 	o := oci.Options{Authfile: c.String("authfile"), Insecure: c.StringSlice("insecure-registry")}
 	if k.secret != "" {
@@ -142,7 +144,7 @@ func (k pullCheck) run(c *cli.Context) (*pullable, error) {
 	if err != nil {
 		return nil, err
 	}
-	pulls := cluster.Pulls(k.bundle.Inventory.Content.Standing(k.digests), k.held)
+	pulls := cluster.Pulls(k.standing(c, client), k.held)
 	warnImporter(pulls, p, o.Insecure)
 	found.Results, err = k.bundle.CheckPulls(c.Context, client, pulls, bundle.PullOptions{
 		Placement: p, Full: k.full, Progress: shown.event,
@@ -150,8 +152,31 @@ func (k pullCheck) run(c *cli.Context) (*pullable, error) {
 	return found, err
 }
 
-// standing is a file's name, if it is there.
-func standing(name string) string {
+// standing is the content of the bundle as the registry has it.
+func (k pullCheck) standing(c *cli.Context, client *oci.Client) *bundle.Content {
+	content := &k.bundle.Inventory.Content
+	if k.digests != nil {
+		return content.Standing(k.digests)
+	}
+	as := content.Standing(k.bundle.Tags(c.Context, client, k.placement))
+	for i, image := range as.Images {
+		if image.Digest != content.Images[i].Digest {
+			say(os.Stderr, "%s leads to one image of its sparse list, %s: without the report.json of the import nobody knows whether that is the one for the cluster's platform", image.Reference, image.Digest)
+		}
+	}
+	return as
+}
+
+// cluster is the cluster that gets the objects.
+func (k pullCheck) cluster(dir string) (*bundle.Cluster, error) {
+	if dir == bundle.Printed && k.objects != nil {
+		return k.objects.Cluster(k.placement.Cluster.Host)
+	}
+	return bundle.ReadCluster(dir, k.mirrorSets, k.placement.Cluster.Host)
+}
+
+// laid is a file's name, if it is there.
+func laid(name string) string {
 	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
 		return ""
 	}
@@ -180,7 +205,13 @@ type pullable struct {
 }
 
 // verdict is the error of what cannot be pulled.
-func (f *pullable) verdict() error { return bundle.PullVerdict(f.Results) }
+func (f *pullable) verdict() error {
+	err := bundle.PullVerdict(f.Results)
+	if slices.ContainsFunc(f.Results, func(r bundle.PullResult) bool { return strings.Contains(r.Reason, unknownAuthority) }) {
+		return withHint(err, "give the authority that nodes are to trust with --registry-ca FILE: they look neither at our certs.d nor at --cert-dir")
+	}
+	return err
+}
 
 func (f *pullable) printJSON(w io.Writer) error {
 	f.References, f.Pullable = len(f.Results), f.count("")

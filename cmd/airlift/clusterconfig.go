@@ -118,6 +118,8 @@ func nodeSecret(c *cli.Context, p bundle.Placement, client *oci.Client) ([]byte,
 		return nil, usagef("--mirror-auth and --reuse-push-credentials say what to add to the file of --pull-secret, which is not given")
 	case !secret:
 		return nil, nil
+	case c.String("manifests") == bundle.Printed:
+		return nil, usagef("--pull-secret with --manifests -: a secret is written for its owner alone, and never printed")
 	case auth && reuse:
 		return nil, usagef("--mirror-auth and --reuse-push-credentials exclude each other")
 	case !auth && !reuse:

@@ -33,7 +33,7 @@ func exportCommand() *cli.Command {
 			&cli.BoolFlag{Name: "samples", Usage: "carry the images of the samples of each --release, as its samples operator lists them"},
 			&cli.StringSliceFlag{Name: "samples-include", Usage: "of the samples, carry the image streams named like `GLOB` (may be repeated; default: all)"},
 			&cli.StringSliceFlag{Name: "samples-exclude", Usage: "of the samples, leave out the image streams named like `GLOB` (may be repeated)"},
-			&cli.StringSliceFlag{Name: "samples-arch", Usage: "carry the samples for clusters of `ARCH`: x86_64, aarch64, ppc64le, s390x, or all (may be repeated; default: the release's, for a multi release all)"},
+			&cli.StringSliceFlag{Name: "samples-arch", Usage: "carry the samples for clusters of `ARCH`: x86_64, aarch64, ppc64le, s390x, or all (may be repeated; default: the release's, for a multi release all that --platform carries)"},
 			&cli.StringSliceFlag{Name: "platform", Usage: "of images that are named by tag only, carry those for `OS/ARCH` (may be repeated; default: all); lists named by digest stay whole"},
 			&cli.BoolFlag{Name: "sparse", Usage: "with --platform: narrow lists named by digest too, those of releases included; few registries take them so"},
 			&cli.StringFlag{Name: "from", Usage: "carry exactly what the bundle.json `FILE` lists, instead"},

@@ -152,7 +152,9 @@ func (x *exporting) onto(dir string, inv *bundle.Inventory) (_ *bundle.Inventory
 		}
 		warnNarrowed(x.c, &inv.Content)
 	}
-	if len(withoutLeave(x.c, inv.Content.Missing)) > 0 {
+	if not := withoutLeave(x.c, inv.Content.Missing); len(not) > 0 && held != nil {
+		return nil, withHint(bundle.MissingErrors(not), "the export in "+quote(dir)+" was begun with leave to skip this; give --skip-missing (or --skip-denied) again")
+	} else if len(not) > 0 {
 		return nil, skippedOrNot(x.c, inv.Content.Missing)
 	}
 	return inv, x.write(out, dir, inv)
@@ -195,8 +197,26 @@ func (x *exporting) write(out *bundle.Output, dir string, inv *bundle.Inventory)
 		return withHint(err, "go on with: "+x.again(dir))
 	case errors.Is(err, bundle.ErrNoSpace) && !errors.As(err, &full) && isBegun(dir):
 		return withHint(err, "make room in "+quote(dir)+" and go on with: "+x.again(dir))
+	case oci.IsMissing(err) || oci.IsDenied(err):
+		return withHint(err, x.afterPlan(err, dir))
 	}
 	return err
+}
+
+// afterPlan is what to do where a source does not give what it had when the export was
+// planned: the plan stays as it is.
+func (x *exporting) afterPlan(err error, dir string) string {
+	goOn, without := "another source (--source-mirror)", "with --restart --skip-missing, unless a release needs it"
+	skip := "--skip-missing"
+	if oci.IsDenied(err) {
+		skip += " --skip-denied"
+		goOn, without = "an account that may pull it (--authfile)", "with --restart "+skip+", if only samples need it"
+	}
+	if x.asked.from != nil {
+		return "what is carried is what --from says: the same command goes on with " + goOn + ", or with a bundle that has it (--reuse)"
+	}
+	return "what is carried was settled when this export began: the same command goes on with " + goOn +
+		"; it begins again without this " + without + "; with " + skip + " --reuse " + quote(dir) + " another directory takes what was fetched already"
 }
 
 // complete counts a medium that is complete, once it was read back if that is

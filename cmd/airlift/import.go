@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
@@ -35,13 +37,14 @@ func importCommand() *cli.Command {
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the bundle records as missing at its sources, and end with exit code 3"},
 			&cli.StringFlag{Name: "platform", Usage: "where the registry refuses a list that lacks images, let its tag name the image for `OS/ARCH` (default: what the bundle was narrowed to, or its release's, or linux/amd64)"},
 			&cli.BoolFlag{Name: "no-check", Usage: "do not ask the registry afterwards for what a cluster would pull, as airlift check does"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, and connect to nothing"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, and what a cluster would be told, and connect to nothing"},
 		}, clientFlags(), []cli.Flag{quietFlag()}),
 		Action: importBundle,
 	}
 }
 
 func importBundle(c *cli.Context) error {
+	stdout := resultsAside(c)
 	p, err := placement(c)
 	if err != nil {
 		return err
@@ -75,14 +78,19 @@ func importBundle(c *cli.Context) error {
 		}
 	}
 	if c.Bool("dry-run") {
-		return rehearse(c.App.Writer, from, o)
+		report, expected, err := checkObjects(c, nil, b, p, objects)
+		if err != nil {
+			return manifestsHint(err)
+		}
+		return rehearse(c, from, o, report, expected)
 	}
 	shown := newProgress(c)
 	client, err := newClient(c, nil, shown.tell)
 	if err != nil {
 		return err
 	}
-	if err := checkObjects(c, client, b, p, objects); err != nil {
+	_, expected, err := checkObjects(c, client, b, p, objects)
+	if err != nil {
 		return manifestsHint(err)
 	}
 	secret, err := nodeSecret(c, p, client)
@@ -92,29 +100,37 @@ func importBundle(c *cli.Context) error {
 	o.Progress = shown.event
 	results, err := from.run(c, client, o, shown)
 	shown.close()
-	finished := finishImport(c, client, b, objects, secret, results, err)
-	return errors.Join(finished, importHint(err), checkImport(c, b, p, results, errors.Join(finished, err)))
+	written, finished := finishImport(c, stdout, client, b, objects, secret, results, err, expected.Warnings)
+	return errors.Join(finished, importHint(err), checkImport(c, b, p, written, results, errors.Join(finished, err)))
 }
 
-// checkObjects says what of the objects could not be written: that is better known
-// before anything is pushed.
-func checkObjects(c *cli.Context, client *oci.Client, b *bundle.Bundle, p bundle.Placement, o bundle.ObjectOptions) error {
-	expected, err := b.Expect(p, o)
+// checkObjects renders what a complete import would write, and says what may surprise:
+// that, and what could not be written, is better known before anything is pushed. Without
+// a client nothing is pruned.
+func checkObjects(c *cli.Context, client *oci.Client, b *bundle.Bundle, p bundle.Placement, o bundle.ObjectOptions) (*bundle.Report, *bundle.Objects, error) {
+	report, err := b.Expect(p, o)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	dir := c.String("manifests")
-	if c.Bool("prune-sources") {
-		if _, err := expected.Prune(c.Context, client, dir); err != nil {
-			return err
+	if c.Bool("prune-sources") && client != nil {
+		if _, err := report.Prune(c.Context, client, dir); err != nil {
+			return nil, nil, err
 		}
 	}
-	return expected.Check(dir)
+	if err := report.Check(dir); err != nil {
+		return nil, nil, err
+	}
+	objects, err := report.Objects(dir)
+	if err == nil {
+		warnMirrors(objects.Warnings, nil)
+	}
+	return report, objects, err
 }
 
 // checkImport asks for what a cluster would pull, after an import that brought
 // all that it could bring.
-func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, results []bundle.ImageResult, err error) error {
+func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, written *bundle.Objects, results []bundle.ImageResult, err error) error {
 	if code := exitCode(err); results == nil || c.Bool("no-check") || code != exitComplete && code != exitMissing {
 		return nil
 	}
@@ -127,7 +143,7 @@ func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, results [
 	if len(held) == 0 {
 		return nil
 	}
-	k := pullCheck{bundle: b, placement: p, caFiles: c.StringSlice("ca-file"), digests: held, held: func(reference string) bool { return held[reference] != "" }}
+	k := pullCheck{bundle: b, placement: p, objects: written, caFiles: c.StringSlice("ca-file"), digests: held, held: func(reference string) bool { return held[reference] != "" }}
 	found, err := k.run(c)
 	if err != nil {
 		return fmt.Errorf("check what a cluster can pull: %w", err)
@@ -222,15 +238,16 @@ func stillToCome(err error) string {
 }
 
 // finishImport writes the report and, after an import that may be used as it
-// is, the objects.
-func finishImport(c *cli.Context, client *oci.Client, b *bundle.Bundle, o bundle.ObjectOptions, secret []byte, results []bundle.ImageResult, err error) error {
+// is, the objects, and gives these. stdout is where they are printed instead. Of what
+// may surprise, some was said before.
+func finishImport(c *cli.Context, stdout io.Writer, client *oci.Client, b *bundle.Bundle, o bundle.ObjectOptions, secret []byte, results []bundle.ImageResult, err error, said []string) (*bundle.Objects, error) {
 	if results == nil {
-		return nil // nothing was begun
+		return nil, nil // nothing was begun
 	}
 	dir := c.String("manifests")
 	report := b.Report(results, o)
 	if code := exitCode(err); code != exitComplete && code != exitMissing && code != exitAbsent {
-		return errors.Join(printResults(c.App.Writer, results), report.Write(dir))
+		return nil, errors.Join(printResults(c.App.Writer, results), report.Write(dir))
 	}
 	pruned := prune(c, report, client)
 	objects, err := report.Objects(dir)
@@ -238,10 +255,12 @@ func finishImport(c *cli.Context, client *oci.Client, b *bundle.Bundle, o bundle
 		err = objects.Write()
 	}
 	if err != nil {
-		return errors.Join(printResults(c.App.Writer, results), pruned, manifestsHint(err))
+		return nil, errors.Join(printResults(c.App.Writer, results), pruned, manifestsHint(err))
 	}
+	warnMirrors(objects.Warnings, said)
 	warnReplaced(report.Options.Config)
-	return errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret), pruned)
+	return objects, errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret), pruned,
+		printStream(stdout, report, dir, objects))
 }
 
 // warnIdle: a map that is mistyped leaves images where they are not looked for.
@@ -263,10 +282,11 @@ func warnLoopback(p bundle.Placement) {
 	}
 }
 
-func rehearse(w io.Writer, from source, o bundle.ImportOptions) error {
+// rehearse says what a complete import would come to.
+func rehearse(c *cli.Context, from source, o bundle.ImportOptions, report *bundle.Report, objects *bundle.Objects) error {
 	results, err := from.rehearse(o)
 	if results != nil {
-		err = errors.Join(printResults(w, results), err)
+		err = errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), err)
 	}
 	return importHint(err)
 }
@@ -277,11 +297,16 @@ const sourcesApart = "--map SOURCE=DEST or --keep-source-host keeps the sources 
 func importHint(err error) error {
 	var missing *bundle.MissingError
 	var absent *bundle.AbsentError
+	var sparse *bundle.SparseError
 	switch {
 	case errors.As(err, &missing):
 		return withHint(err, "nothing was pushed; --skip-missing goes on without what is listed")
+	case errors.Is(err, bundle.ErrSparseRelease):
+		return withHint(err, "export the release without --sparse, or import it into a registry that takes sparse lists: "+sparseHint)
+	case errors.As(err, &sparse) && sparse.LeftOut:
+		return withHint(err, sparseHint+"; what was left out on purpose comes with an export without --platform")
 	case errors.Is(err, bundle.ErrSparse):
-		return withHint(err, sparseHint+"; what was left out on purpose comes with an export without --sparse")
+		return withHint(err, sparseHint)
 	case errors.Is(err, context.Canceled):
 		return withHint(err, "the same command goes on with what is not there yet")
 	case errors.As(err, &absent) && len(absent.Cut) > 0:
@@ -297,6 +322,9 @@ func importHint(err error) error {
 }
 
 func manifestsHint(err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return withHint(err, "--manifests DIR names a directory that can be written to; --manifests - prints the objects instead")
+	}
 	if errors.Is(err, bundle.ErrOtherKind) {
 		return withHint(err, "--icsp=also writes both kinds, for a cluster that is 4.13 or later; when airlift convert icsp says that the old object may go, delete its file too, and give --icsp=no")
 	}
@@ -349,16 +377,25 @@ func resultLine(r bundle.ImageResult) string {
 	return ""
 }
 
+// patched are the objects of a cluster that files are patches of.
+var patched = map[string]string{
+	bundle.ImageConfigFile: "image.config.openshift.io/cluster",
+	bundle.SamplesFile:     "configs.samples.operator.openshift.io/cluster",
+}
+
 // printObjects says what to do with the files, in order.
 func printObjects(w io.Writer, dir string, o *bundle.Objects) error {
+	if dir == bundle.Printed {
+		return explainStream(w, o)
+	}
 	files := o.Files()
 	steps := []struct {
 		file, line string
 		drains     []string
 	}{
 		{"apply/", "oc apply -f " + quote(filepath.Join(dir, "apply")) + "/", o.Drains},
-		{bundle.ImageConfigFile, "oc patch image.config.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.ImageConfigFile)), o.ConfigDrains},
-		{bundle.SamplesFile, "oc patch configs.samples.operator.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.SamplesFile)), nil},
+		{bundle.ImageConfigFile, "oc patch " + patched[bundle.ImageConfigFile] + " --type=merge --patch-file " + quote(filepath.Join(dir, bundle.ImageConfigFile)), o.ConfigDrains},
+		{bundle.SamplesFile, "oc patch " + patched[bundle.SamplesFile] + " --type=merge --patch-file " + quote(filepath.Join(dir, bundle.SamplesFile)), nil},
 	}
 	fmt.Fprintf(w, "written under %s: %s\n", dir, strings.Join(files, ", "))
 	sayChosen(w, dir, o.Chosen)

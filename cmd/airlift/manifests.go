@@ -27,6 +27,7 @@ func manifestsCommand() *cli.Command {
 }
 
 func manifests(c *cli.Context) error {
+	stdout := resultsAside(c)
 	b, err := openBundle(c, bundleDirs(c))
 	if err != nil {
 		return err
@@ -57,8 +58,9 @@ func manifests(c *cli.Context) error {
 	if err != nil {
 		return manifestsHint(err)
 	}
+	warnMirrors(objects.Warnings, nil)
 	warnReplaced(report.Options.Config)
-	return errors.Join(printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret))
+	return errors.Join(printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret), printStream(stdout, report, dir, objects))
 }
 
 // bundleDirs takes a bundle.json for the directory that it lies in: the

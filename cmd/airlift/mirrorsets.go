@@ -138,8 +138,14 @@ func printChanges(w io.Writer, o *bundle.Objects) {
 			fmt.Fprintf(w, "%s: %s %s\n", file, change.What, change.Source)
 		}
 	}
-	for _, warning := range o.Warnings {
-		say(os.Stderr, "warning: %s", warning)
+}
+
+// warnMirrors says what may surprise of mirror sets, but for what was said before.
+func warnMirrors(warnings, before []string) {
+	for _, warning := range warnings {
+		if !slices.Contains(before, warning) {
+			say(os.Stderr, "warning: %s", warning)
+		}
 	}
 }
 

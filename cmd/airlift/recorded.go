@@ -32,6 +32,9 @@ type record struct {
 func findRecord(c *cli.Context) (*record, error) {
 	file := c.String("report")
 	named := file != ""
+	if !named && c.String("manifests") == bundle.Printed {
+		return nil, nil
+	}
 	if !named {
 		file = filepath.Join(c.String("manifests"), bundle.ReportFile)
 	}

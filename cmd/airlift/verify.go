@@ -142,6 +142,16 @@ func printFindings(w io.Writer, findings []bundle.Finding) error {
 }
 
 func printVerified(c *cli.Context, b *bundle.Bundle) error {
+	what := "every byte is as it should be"
+	if c.Bool("quick") {
+		what = "signatures, names and sizes are as they should be; contents were not read"
+	}
+	_, err := fmt.Fprintf(c.App.Writer, "%s\n%s\ncontent %s\n", what, signedBy(b), b.Inventory.ContentID())
+	return err
+}
+
+// signedBy says whose signatures a bundle has.
+func signedBy(b *bundle.Bundle) string {
 	signed := "signed by nobody"
 	if len(b.Signers) > 0 {
 		signed = "signed by " + strings.Join(b.Signers, ", ")
@@ -149,10 +159,5 @@ func printVerified(c *cli.Context, b *bundle.Bundle) error {
 	if len(b.Unchecked) > 0 {
 		signed += " (not checked: " + strings.Join(b.Unchecked, ", ") + ")"
 	}
-	what := "every byte is as it should be"
-	if c.Bool("quick") {
-		what = "signatures, names and sizes are as they should be; contents were not read"
-	}
-	_, err := fmt.Fprintf(c.App.Writer, "%s\n%s\ncontent %s\n", what, signed, b.Inventory.ContentID())
-	return err
+	return signed
 }
