@@ -19,7 +19,11 @@ type ImportOptions struct {
 	// Platform is the one whose image takes the tag of a sparse list that the
 	// registry refuses; the zero value is that of the content (Content.Platform).
 	Platform oci.Platform
-	Jobs     int // images at once; 0 = 8
+	// Force asks for every blob of images that are there, whatever their tags say,
+	// and brings those that the registry has lost.
+	Force    bool
+	Shard    Shard // import these images only, and tag no releases
+	Jobs     int   // images at once; 0 = 8
 	Progress Progress
 }
 
@@ -139,7 +143,7 @@ func (im *Importer) list() []ImageResult {
 		}
 	}
 	for _, m := range im.bundle.Inventory.Content.Missing {
-		if m.Parent == "" {
+		if m.Parent == "" && !im.options.Shard.divides() {
 			list = append(list, ImageResult{Reference: m.Reference, State: StateSkipped, Reason: ErrMissing.Error() + ": " + m.Reason})
 		}
 	}

@@ -63,6 +63,9 @@ func headDescriptor(resp *http.Response) ocispec.Descriptor {
 	return d
 }
 
+// Kept is Node at the place itself, not at a mirror, with the login for pushing.
+func (c *Client) Kept(ctx context.Context, r Reference) (Node, error) { return c.node(ctx, r, push) }
+
 // HasBlob asks whether the repository of r has a blob.
 func (c *Client) HasBlob(ctx context.Context, r Reference, d digest.Digest) (bool, error) {
 	_, err := c.do(ctx, ask(http.MethodHead, r, push, "/blobs/"+string(d), http.StatusOK))
