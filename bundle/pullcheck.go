@@ -39,6 +39,7 @@ type PullResult struct {
 	From      string        `json:"from,omitempty"` // what serves it, as nodes name it
 	OK        bool          `json:"ok"`
 	Reason    string        `json:"reason,omitempty"` // why it would not
+	Lost      bool          `json:"-"`                // it has the manifest, but not all that this needs
 }
 
 // CheckPulls asks the registry for everything that a cluster pulls: each manifest
@@ -185,7 +186,7 @@ func (c *pullCheck) pull(ctx context.Context, p Pull) PullResult {
 				r.From, r.OK = source.Name, true
 				return r
 			case served:
-				r.From, r.Reason = source.Name, err.Error()
+				r.From, r.Reason, r.Lost = source.Name, err.Error(), !errors.As(err, new(*anotherError))
 				return r
 			}
 			reasons = append(reasons, err.Error())

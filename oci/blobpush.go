@@ -116,8 +116,8 @@ func (p *blobPush) try(ctx context.Context) error {
 		p.upload = nil
 		return transientError{err} // it has forgotten the upload: begin another
 	case resumed && IsRefusal(err):
-		p.upload, p.fresh = nil, true
-		return transientError{err} // what it kept was not what was sent
+		p.fresh = !isStatus(err, http.StatusRequestedRangeNotSatisfiable) // it was still writing when it was asked
+		return transientError{err}                                        // else what it kept was not what was sent
 	}
 	return err
 }
