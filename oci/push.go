@@ -100,7 +100,9 @@ func (c *Client) Mount(ctx context.Context, r Reference, d digest.Digest, from s
 }
 
 // PutNode pushes a manifest or index byte for byte: under r's tag if it has one,
-// else under its digest. All that it points to must be there.
+// else under its digest. All that it points to must be there. distribution says
+// DIGEST_INVALID while somebody else writes the link of a child, in place: that is
+// tried again.
 func (c *Client) PutNode(ctx context.Context, r Reference, mediaType string, raw []byte) error {
 	sum := digest.FromBytes(raw)
 	if r.Digest != "" && r.Digest != sum {
@@ -117,6 +119,9 @@ func (c *Client) PutNode(ctx context.Context, r Reference, mediaType string, raw
 		resp, err := c.send(ctx, q)
 		if err == nil {
 			drain(resp)
+		}
+		if isCode(err, "DIGEST_INVALID") { // it is right
+			err = transientError{err}
 		}
 		return resp, err
 	})
