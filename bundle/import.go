@@ -22,10 +22,14 @@ type ImportOptions struct {
 	// Prove reads and hashes what an increment leaves out, instead of only asking
 	// whether the registry has it. Where to ask beside the repositories that need it
 	// is what earlier imports recorded: Receipt and Held; nil if they did not.
-	Prove    bool
-	Receipt  *Receipt
-	Held     []Held
-	Jobs     int // images at once; 0 = 8
+	Prove   bool
+	Receipt *Receipt
+	Held    []Held
+	// Force asks for every blob of images that are there, whatever their tags say,
+	// and brings those that the registry has lost.
+	Force    bool
+	Shard    Shard // import these images only, and tag no releases
+	Jobs     int   // images at once; 0 = 8
 	Progress Progress
 }
 
@@ -149,7 +153,7 @@ func (im *Importer) list() []ImageResult {
 		}
 	}
 	for _, m := range im.bundle.Inventory.Content.Missing {
-		if m.Parent == "" {
+		if m.Parent == "" && !im.options.Shard.divides() {
 			list = append(list, ImageResult{Reference: m.Reference, State: StateSkipped, Reason: ErrMissing.Error() + ": " + m.Reason})
 		}
 	}

@@ -85,6 +85,9 @@ func (x *streamed) run(s *Stream) ([]ImageResult, error) {
 		x.begin()
 	}
 	_ = x.uploads.Wait() // what failed is recorded
+	if proved := x.im.prove(x.ctx, x.im.images); broken == nil {
+		broken = proved
+	}
 	if broken == nil {
 		broken = x.releases()
 	}
@@ -162,7 +165,7 @@ func (x *streamed) releases() error {
 			x.im.image(x.ctx, image)
 		}
 	}
-	return x.ctx.Err()
+	return x.im.prove(x.ctx, x.im.images)
 }
 
 // blob takes one that some image may need: held in memory if it is small.

@@ -39,6 +39,7 @@ type Importer struct {
 	mu      sync.Mutex
 	results map[string]ImageResult     // by reference
 	failed  map[string]error           // likewise
+	proven  map[string]bool            // references that were tagged and asked for since
 	met     map[string][]oci.Reference // what names led to of references that were not there when all were asked for
 	asked   map[string]bool            // references that were not there yet
 	refused map[string]bool            // references that were skipped for what they lack
@@ -49,7 +50,7 @@ type Importer struct {
 // NewImporter begins to import. It connects to nothing.
 func NewImporter(client *oci.Client, o ImportOptions) *Importer {
 	return &Importer{
-		client: client, options: o, results: map[string]ImageResult{}, failed: map[string]error{},
+		client: client, options: o, results: map[string]ImageResult{}, failed: map[string]error{}, proven: map[string]bool{},
 		met: map[string][]oci.Reference{}, asked: map[string]bool{}, refused: map[string]bool{}, absent: map[int]bool{}, cut: map[int]bool{},
 	}
 }
@@ -94,6 +95,7 @@ func (im *Importer) plan(b *Bundle) error {
 	if err := im.options.Placement.check(images); err != nil {
 		return err
 	}
+	images = im.options.Shard.of(images)
 	im.bundle, im.images, im.nodes = b, images, content.nodeByDigest()
 	im.vital, im.released = content.releaseParts(), content.releaseReferences()
 	im.sparse = content.sparseByDigest()
@@ -140,6 +142,9 @@ func (im *Importer) run(ctx context.Context) ([]ImageResult, error) {
 			im.image(ctx, images[i])
 			return ctx.Err()
 		})
+		if err == nil {
+			err = im.prove(ctx, images)
+		}
 		if err != nil {
 			return im.list(), err
 		}
@@ -218,6 +223,9 @@ var errSkip = errors.New("skipped")
 func skipReason(err error) string { return strings.TrimPrefix(err.Error(), errSkip.Error()+": ") }
 
 func (im *Importer) attempt(ctx context.Context, image placed) (ImageResult, error) {
+	if im.vital[image.Digest] != nil && im.options.Shard.divides() {
+		return ImageResult{}, im.ahead(ctx, image, fmt.Errorf("%w: an import of all shards tags it, when its components are there", errSkip))
+	}
 	if part := im.waitsFor(image); part != "" {
 		return ImageResult{}, im.ahead(ctx, image, fmt.Errorf("%w: its component %s is not there", errSkip, part))
 	}
@@ -279,10 +287,10 @@ func (im *Importer) waitsFor(image placed) string {
 // ahead brings what this medium has of a release whose components are on others:
 // it may not come again. It gives why the release waits, or what failed.
 func (im *Importer) ahead(ctx context.Context, image placed, waits error) error {
-	if im.whole {
+	if im.whole && !im.options.Shard.divides() {
 		return waits
 	}
-	err := im.push.everywhere(ctx, image, false)
+	err := im.push.everywhere(ctx, image, 0)
 	if err == nil || errors.Is(err, errSkip) {
 		return waits
 	}
@@ -330,7 +338,7 @@ func (im *Importer) verdict() error {
 		all = append(all, &AbsentError{im.volumeNames(im.absent), im.volumeNames(im.cut)})
 	}
 	all = append(all, im.sparseSkipped())
-	if n := len(im.bundle.Inventory.Content.Missing); n > 0 {
+	if n := len(im.bundle.Inventory.Content.Missing); n > 0 && !im.options.Shard.divides() {
 		all = append(all, fmt.Errorf("%w: %d, as the bundle records", ErrMissing, n))
 	}
 	return errors.Join(all...)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -25,8 +26,11 @@ type pusher struct {
 	base  places // where blobs could be that are left out
 	done  *tally
 
+	sends atomic.Int64 // of blobs so far: a clock
+
 	mu    sync.Mutex
-	links map[string]*sync.Mutex // of nodes, by repository and digest
+	links map[string]*sync.Mutex   // of nodes, by repository and digest
+	leads map[string]digest.Digest // what names lead to, as far as is known
 }
 
 // pushedBlob is where a blob is known to be. Its lock lets one goroutine at a
@@ -36,9 +40,10 @@ type pushedBlob struct {
 	entry        Entry
 	needed       []oci.Reference // the repositories that need it
 	repositories map[string]arrival
-	first        string       // a repository to mount it from
-	damaged      error        // it cannot come from the volumes that had it
-	begun        *begunUpload // of its first parts
+	sent         map[string]int64 // when it was, to which repository
+	first        string           // a repository to mount it from
+	damaged      error            // it cannot come from the volumes that had it
+	begun        *begunUpload     // of its first parts
 	counted      sync.Once
 }
 
@@ -53,21 +58,24 @@ const (
 )
 
 func newPusher(im *Importer) *pusher {
-	p := &pusher{im: im, blobs: map[digest.Digest]*pushedBlob{}, links: map[string]*sync.Mutex{}}
-	total := int64(0)
+	p := &pusher{im: im, blobs: map[digest.Digest]*pushedBlob{}, links: map[string]*sync.Mutex{}, leads: map[string]digest.Digest{}}
 	for _, b := range im.bundle.Inventory.Content.Blobs {
 		e, carried := im.bundle.Layout.Find(b.Digest)
-		if carried {
-			total += b.Size
-		} else {
+		if !carried {
 			e = leftOutEntry(b)
 		}
-		p.blobs[b.Digest] = &pushedBlob{entry: e, repositories: map[string]arrival{}}
+		p.blobs[b.Digest] = &pushedBlob{entry: e, repositories: map[string]arrival{}, sent: map[string]int64{}}
 	}
 	for _, image := range im.images {
 		p.need(image)
 	}
 	p.base = im.places()
+	total := int64(0)
+	for _, b := range p.blobs {
+		if len(b.needed) > 0 && !b.entry.isLeftOut() {
+			total += b.entry.Size
+		}
+	}
 	p.done = im.options.Progress.begin("push", "bytes", total)
 	return p
 }
@@ -123,9 +131,13 @@ func (p *pusher) present(ctx context.Context, image placed) (present bool, moved
 			moved = append(moved, to.WithDigest(got.Digest))
 		}
 		present = present && found && got.Digest == image.Digest
+		p.lead(to, got.Digest)
 	}
 	if present {
 		present, err = p.children(ctx, image)
+	}
+	if present && p.im.options.Force {
+		present, err = p.holds(ctx, image)
 	}
 	if present {
 		p.countAll(image)
@@ -153,6 +165,46 @@ func (p *pusher) children(ctx context.Context, image placed) (bool, error) {
 	return true, nil
 }
 
+// holds asks whether all blobs of an image are in each of its repositories.
+func (p *pusher) holds(ctx context.Context, image placed) (bool, error) {
+	all := true
+	for _, to := range p.repositories(image) {
+		for _, n := range p.below(image.Digest) {
+			for _, d := range n.blobs() {
+				found, err := p.holdsBlob(ctx, to, p.blobs[d])
+				if err != nil {
+					return false, err
+				}
+				all = all && found
+			}
+		}
+	}
+	return all, nil
+}
+
+func (p *pusher) holdsBlob(ctx context.Context, to oci.Reference, b *pushedBlob) (bool, error) {
+	b.Lock()
+	defer b.Unlock()
+	if b.isIn(to.Repository, 0) {
+		return true, nil
+	}
+	return p.ask(ctx, to, b)
+}
+
+// lead notes what a name leads to.
+func (p *pusher) lead(name oci.Reference, d digest.Digest) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leads[name.String()] = d
+}
+
+// leadsTo says whether a name is known to lead to a digest.
+func (p *pusher) leadsTo(name oci.Reference, d digest.Digest) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.leads[name.String()] == d
+}
+
 // below lists a node and all below it, children before parents.
 func (p *pusher) below(root digest.Digest) []Node {
 	var nodes []Node
@@ -164,7 +216,7 @@ func (p *pusher) below(root digest.Digest) []Node {
 // moves on: clusters may have pinned it by its digest, and what has no tag is
 // collected.
 func (p *pusher) keep(ctx context.Context, was oci.Reference) error {
-	n, err := p.im.client.Node(ctx, was)
+	n, err := p.im.client.Kept(ctx, was)
 	if oci.IsMissing(err) {
 		return nil
 	}
@@ -189,11 +241,17 @@ func (p *pusher) countAll(image placed) {
 // registry refuses for something that it said to have is pushed once more,
 // whatever it says: collectors and caches are not always of one mind.
 func (p *pusher) image(ctx context.Context, image placed) error {
-	err := p.attempt(ctx, image, false)
+	err := p.attempt(ctx, image, 0)
 	if isUnknown(err) && !errors.As(err, new(*sparseError)) {
-		err = p.attempt(ctx, image, true)
+		err = p.again(ctx, image)
 	}
 	return err
+}
+
+// again pushes an image of which the registry has lost something, and believes of
+// no blob that it is there but of those that were sent since then.
+func (p *pusher) again(ctx context.Context, image placed) error {
+	return p.attempt(ctx, image, p.sends.Add(1))
 }
 
 // isUnknown says whether a registry refused a manifest because of something in
@@ -205,24 +263,30 @@ func isUnknown(err error) bool {
 }
 
 // attempt pushes an image: blobs first, children before parents, tags last of
-// all. With again, blobs are uploaded whatever the registry says to have.
-func (p *pusher) attempt(ctx context.Context, image placed, again bool) error {
-	if err := p.everywhere(ctx, image, again); err != nil {
+// all; those that lead to it already are left alone. After the time since, unless
+// that is 0, only what was sent later is believed to be there.
+func (p *pusher) attempt(ctx context.Context, image placed, since int64) error {
+	if err := p.everywhere(ctx, image, since); err != nil {
 		return err
 	}
 	for _, d := range image.names {
-		if err := p.put(ctx, p.im.options.Placement.pushed(d), p.im.nodes[image.Digest]); err != nil {
+		to := p.im.options.Placement.pushed(d)
+		if since == 0 && p.leadsTo(to, image.Digest) {
+			continue
+		}
+		if err := p.put(ctx, to, p.im.nodes[image.Digest]); err != nil {
 			return err
 		}
+		p.lead(to, image.Digest)
 	}
 	return nil
 }
 
 // everywhere pushes all that an image needs into each of its repositories.
-func (p *pusher) everywhere(ctx context.Context, image placed, again bool) error {
+func (p *pusher) everywhere(ctx context.Context, image placed, since int64) error {
 	var lacks error
 	for _, to := range p.repositories(image) {
-		err := p.fill(ctx, to, image.Digest, again)
+		err := p.fill(ctx, to, image.Digest, since)
 		if err != nil && !isLack(err) {
 			return err
 		}
@@ -234,11 +298,11 @@ func (p *pusher) everywhere(ctx context.Context, image placed, again bool) error
 // fill pushes all that a node needs into a repository, and its children. What it
 // lacks does not keep the rest from being brought: the medium may not come again.
 // Nor does a sparse index below it that is refused, but then it has no use for others.
-func (p *pusher) fill(ctx context.Context, to oci.Reference, root digest.Digest, again bool) error {
+func (p *pusher) fill(ctx context.Context, to oci.Reference, root digest.Digest, since int64) error {
 	var lacks, refused error
 	for _, n := range p.below(root) {
 		for _, b := range n.blobs() {
-			err := p.blob(ctx, to, b, again)
+			err := p.blob(ctx, to, b, since)
 			if err != nil && !isLack(err) {
 				return err
 			}
@@ -301,15 +365,14 @@ func (p *pusher) link(node oci.Reference) *sync.Mutex {
 }
 
 // blob brings a blob into a repository: it is there, or is mounted, or uploaded.
-func (p *pusher) blob(ctx context.Context, to oci.Reference, d digest.Digest, again bool) error {
+func (p *pusher) blob(ctx context.Context, to oci.Reference, d digest.Digest, since int64) error {
 	b := p.blobs[d]
 	b.Lock()
 	defer b.Unlock()
-	how := b.repositories[to.Repository]
-	if how == wasSent || how == wasThere && !again {
+	if b.isIn(to.Repository, since) {
 		return nil
 	}
-	how, err := p.bring(ctx, to, b, again)
+	how, err := p.bring(ctx, to, b, since)
 	if err != nil {
 		return err
 	}
@@ -317,9 +380,22 @@ func (p *pusher) blob(ctx context.Context, to oci.Reference, d digest.Digest, ag
 	return nil
 }
 
+// isIn says whether a blob is known to be in a repository; after the time since,
+// unless that is 0, only what was sent later is.
+func (b *pushedBlob) isIn(repository string, since int64) bool {
+	how := b.repositories[repository]
+	if since > 0 {
+		return how == wasSent && b.sent[repository] > since
+	}
+	return how == wasSent || how == wasThere
+}
+
 // arrived notes that a repository has a blob.
 func (p *pusher) arrived(b *pushedBlob, to oci.Reference, how arrival) {
 	b.repositories[to.Repository] = how
+	if how == wasSent {
+		b.sent[to.Repository] = p.sends.Add(1)
+	}
 	if b.first == "" {
 		b.first = to.Repository
 	}
@@ -335,8 +411,8 @@ func (p *pusher) count(b *pushedBlob) {
 	})
 }
 
-func (p *pusher) bring(ctx context.Context, to oci.Reference, b *pushedBlob, again bool) (arrival, error) {
-	if !again {
+func (p *pusher) bring(ctx context.Context, to oci.Reference, b *pushedBlob, since int64) (arrival, error) {
+	if since == 0 {
 		found, err := p.find(ctx, to, b)
 		if err == nil && !found && b.first != "" {
 			found, err = p.im.client.Mount(ctx, to, b.entry.Digest, b.first)
@@ -348,7 +424,7 @@ func (p *pusher) bring(ctx context.Context, to oci.Reference, b *pushedBlob, aga
 	if len(p.im.holding(b.entry)) > 0 {
 		return wasSent, p.upload(ctx, to, b)
 	}
-	return wasSent, p.elsewhere(ctx, to, b, again)
+	return wasSent, p.elsewhere(ctx, to, b, since)
 }
 
 // find asks whether a repository has a blob. For one that is not at hand it looks

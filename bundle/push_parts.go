@@ -38,11 +38,11 @@ func (u *begunUpload) cancel(ctx context.Context) {
 // elsewhere brings a blob that is not at hand as a whole: copied from where the
 // registry has it, or part by part as its media come. errSkip says that a volume
 // is needed that was not given.
-func (p *pusher) elsewhere(ctx context.Context, to oci.Reference, b *pushedBlob, again bool) error {
+func (p *pusher) elsewhere(ctx context.Context, to oci.Reference, b *pushedBlob, since int64) error {
 	if b.entry.isLeftOut() {
 		return p.fromBase(ctx, to, b)
 	}
-	if from := b.origin(to, again); from != "" {
+	if from := b.origin(to, since); from != "" {
 		return p.copy(ctx, to, b.entry, from)
 	}
 	switch {
@@ -62,8 +62,8 @@ func (p *pusher) elsewhere(ctx context.Context, to oci.Reference, b *pushedBlob,
 
 // origin is another repository that has a blob. What one says to have is not
 // believed where the registry has been found to be wrong about the blob.
-func (b *pushedBlob) origin(to oci.Reference, again bool) string {
-	if b.first == to.Repository || again && b.repositories[b.first] != wasSent {
+func (b *pushedBlob) origin(to oci.Reference, since int64) string {
+	if b.first == to.Repository || since > 0 && !b.isIn(b.first, since) {
 		return ""
 	}
 	return b.first

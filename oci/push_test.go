@@ -307,7 +307,7 @@ func (c *counted) Close() error { c.open.Add(-1); return nil }
 
 // What a registry refuses is not sent again and again.
 func TestUploadRefused(t *testing.T) {
-	for _, status := range []int{400, 401, 403, 404, 413, 507} {
+	for _, status := range []int{400, 401, 403, 409, 413, 507} {
 		s := uploads(t, func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			w.WriteHeader(status)

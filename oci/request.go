@@ -54,6 +54,11 @@ func (c *Client) send(ctx context.Context, q request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.paced(ctx, q, func() (*http.Response, error) { return c.sendNow(ctx, client, q) })
+}
+
+// sendNow sends a request to where the client has logged in.
+func (c *Client) sendNow(ctx context.Context, client *http.Client, q request) (*http.Response, error) {
 	try, n := withNote(ctx, q.url.Host)
 	w := c.watch(try, orElse(q.limit, c.stall))
 	resp, err := c.exchange(w, client, q)

@@ -108,6 +108,7 @@ type pullCheck struct {
 	held      func(reference string) bool // nil for all that the bundle has
 	digests   map[string]digest.Digest    // what references lead to in the registry, as far as an import said; nil: nobody did
 	full      bool
+	asked     bool            // an import has just asked for what manifests need
 	stated    bundle.Stated   // by the cluster
 	arch      string          // of the cluster, as far as an import was told
 	objects   *bundle.Objects // that were printed instead of written
@@ -153,7 +154,7 @@ func (k pullCheck) run(c *cli.Context) (*pullable, error) {
 	pulls := cluster.Pulls(k.standing(c, client).OfArchitecture(k.arch), k.held)
 	warnImporter(pulls, p, o.Insecure)
 	found.Results, err = k.bundle.CheckPulls(c.Context, client, pulls, bundle.PullOptions{
-		Placement: p, Full: k.full, Progress: shown.event,
+		Placement: p, Full: k.full, Brief: k.asked, Progress: shown.event,
 	})
 	return found, err
 }
@@ -216,6 +217,9 @@ func (f *pullable) verdict() error {
 	if slices.ContainsFunc(f.Results, func(r bundle.PullResult) bool { return strings.Contains(r.Reason, unknownAuthority) }) {
 		return withHint(err, "give the authority that nodes are to trust with --registry-ca FILE: they look neither at our certs.d nor at --cert-dir")
 	}
+	if slices.ContainsFunc(f.Results, func(r bundle.PullResult) bool { return r.Lost }) {
+		return withHint(err, "airlift import --force asks for every blob and brings those that are lost")
+	}
 	return err
 }
 
@@ -271,12 +275,17 @@ func (f *pullable) credentials() string {
 	return "the pull secret " + f.Credentials
 }
 
-// brief is a line if all can be pulled.
-func (f *pullable) brief(w io.Writer) error {
+// brief is a line if all can be pulled. Of the images that were there before an
+// import, which asked for none of their blobs, it says that.
+func (f *pullable) brief(w io.Writer, before int) error {
 	if f.verdict() != nil {
 		return f.print(w)
 	}
-	_, err := fmt.Fprintf(w, "a cluster can pull it: %s, checked with %s\n", count(len(f.Results), "reference"), printable(f.credentials()))
+	aside := ""
+	if before > 0 {
+		aside = fmt.Sprintf("; of %s that had been there only the manifests were asked for, airlift check asks for all", count(before, "image"))
+	}
+	_, err := fmt.Fprintf(w, "a cluster can pull it: %s, checked with %s%s\n", count(len(f.Results), "reference"), printable(f.credentials()), aside)
 	return err
 }
 

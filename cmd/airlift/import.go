@@ -38,6 +38,8 @@ func importCommand() *cli.Command {
 			reuseFlag(),
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the bundle records as missing at its sources, and end with exit code 3"},
 			&cli.StringFlag{Name: "platform", Usage: "where the registry refuses a list that lacks images, let its tag name the image for `OS/ARCH` (default: what the bundle was narrowed to, or its release's, or linux/amd64)"},
+			&cli.BoolFlag{Name: "force", Usage: "ask for every blob of what is there already, and bring those that the registry has lost"},
+			shardFlag(),
 			&cli.BoolFlag{Name: "no-check", Usage: "do not ask the registry afterwards for what a cluster would pull, as airlift check does"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, what must be there for that, and what a cluster would be told; ask the registry for it, and write nothing"},
 			formatFlag(),
@@ -72,7 +74,10 @@ func importBundle(c *cli.Context) error {
 	if len(b.Unchecked) > 0 {
 		say(os.Stderr, "signatures of other keys, not checked: %s", strings.Join(b.Unchecked, ", "))
 	}
-	o := bundle.ImportOptions{Placement: p, SkipMissing: c.Bool("skip-missing")}
+	o := bundle.ImportOptions{Placement: p, SkipMissing: c.Bool("skip-missing"), Force: c.Bool("force")}
+	if o.Shard, err = shard(c); err != nil {
+		return err
+	}
 	if s := c.String("platform"); s != "" {
 		if o.Platform, err = oci.ParsePlatform(s); err != nil {
 			return usagef("--platform: %w", err)
@@ -89,6 +94,9 @@ func importBundle(c *cli.Context) error {
 	}
 	if err != nil {
 		return err
+	}
+	if o.Shard.Count > 0 {
+		return importShard(c, from, o)
 	}
 	if c.Bool("dry-run") {
 		report, expected, err := checkObjects(c, nil, b, p, objects)
@@ -148,8 +156,11 @@ func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, written *
 	if code := exitCode(err); results == nil || c.Bool("no-check") || code != exitComplete && code != exitMissing {
 		return nil
 	}
-	held := map[string]digest.Digest{}
+	held, before := map[string]digest.Digest{}, 0
 	for _, r := range results {
+		if r.State == bundle.StatePresent && !c.Bool("force") {
+			before++
+		}
 		if r.State == bundle.StateImported || r.State == bundle.StatePresent {
 			held[r.Reference] = r.Digest
 		}
@@ -157,13 +168,13 @@ func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, written *
 	if len(held) == 0 {
 		return nil
 	}
-	k := pullCheck{bundle: b, placement: p, objects: written, caFiles: c.StringSlice("ca-file"), digests: held, held: func(reference string) bool { return held[reference] != "" }}
+	k := pullCheck{bundle: b, placement: p, objects: written, asked: true, caFiles: c.StringSlice("ca-file"), digests: held, held: func(reference string) bool { return held[reference] != "" }}
 	k.stated.Image, k.arch = written.Options.Config.ImageConfig, written.Options.SamplesArch
 	found, err := k.run(c)
 	if err != nil {
 		return fmt.Errorf("check what a cluster can pull: %w", err)
 	}
-	return errors.Join(found.brief(c.App.Writer), found.verdict())
+	return errors.Join(found.brief(c.App.Writer, before), found.verdict())
 }
 
 // source is where an import takes a bundle from: media, or a stream.

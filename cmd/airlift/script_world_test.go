@@ -96,6 +96,7 @@ func (w *world) registry(ts *testscript.TestScript, args []string) {
 	ts.Setenv(name[0]+"_CERT", started.CertFile)
 	ts.Setenv(name[0]+"_KEY", started.KeyFile)
 	ts.Setenv(name[0]+"_AUTH", started.Authfile)
+	ts.Setenv(name[0]+"_ROOT", started.Root)
 }
 
 // tokens starts a registry with tokens before one without.

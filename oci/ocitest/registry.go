@@ -39,6 +39,8 @@ type Registry struct {
 
 	user, password string
 	client         *http.Client
+	program        string
+	config         string // its file
 }
 
 // RegistryOptions are the ways to run a registry; the zero value is plain HTTP
@@ -74,7 +76,7 @@ func StartRegistryWith(t testing.TB, opts RegistryOptions) *Registry {
 	t.Helper()
 	program := Program(t, opts.program())
 	dir := t.TempDir()
-	r := &Registry{Root: filepath.Join(dir, "root"), user: opts.User, password: opts.Password}
+	r := &Registry{Root: filepath.Join(dir, "root"), program: program, config: filepath.Join(dir, configFile), user: opts.User, password: opts.Password}
 	config := registryConfig{dir: dir, root: r.Root, mark: rand.Text(), sparse: opts.Sparse}
 	scheme := "http"
 	if opts.TLS {
