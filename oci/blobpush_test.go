@@ -147,18 +147,14 @@ func TestUploadGoesOn(t *testing.T) {
 		if err != nil || asked != nil || !has {
 			t.Fatalf("%+v: %v, has it: %v, %v", c, err, has, asked)
 		}
-		sent := int64(0)
+		begun := 0 // with all of it, or with its first piece
 		for _, q := range proxy.Log() {
-			if q.Length <= 1<<20 || !c.pieces { // nginx reads nothing of what is too large
-				sent += max(q.Length, 0)
+			if q.Length == int64(len(data)) && !c.pieces || strings.HasPrefix(q.Header.Get("Content-Range"), "0-") && q.Length <= 1<<20 {
+				begun++
 			}
 		}
-		want, got := c.from, "anew"
-		if slack := sent - int64(len(data)); c.pieces && slack <= 1<<20 || !c.pieces && slack < int64(len(data)) {
-			got = "on"
-		}
-		if got != want || cuts.Load() == 0 {
-			t.Errorf("%+v: it began %s: %d bytes of %d, %d times: %s", c, got, sent, len(data), opened, bodies(proxy.Log()))
+		if want := map[string]int{"on": 1, "anew": 2}[c.from]; begun != want || cuts.Load() == 0 {
+			t.Errorf("%+v: begun %d times, opened %d times: %s", c, begun, opened, bodies(proxy.Log()))
 		}
 	}
 }
@@ -237,13 +233,13 @@ func TestUploadResumedIsChecked(t *testing.T) {
 	var cuts atomic.Int32
 	proxy := ocitest.Misbehave(t, host, refusing(func(r *http.Request) bool { return r.ContentLength > 1<<20 && cuts.Add(1) == 1 },
 		ocitest.Fault{BreakUpload: true, At: 3 << 20}))
-	data, damaged := bytesOf(6<<20), errors.New("damaged")
+	data, damaged := bytesOf(32<<20), errors.New("damaged") // more than sockets hold
 	opened := 0
 	err := client(t, proxy.Host).PutBlob(background, parse(t, proxy.Host+"/a/b"), blobOf(data), func() (io.ReadCloser, error) {
 		opened++
 		return io.NopCloser(&failing{bytes.NewReader(data), damaged}), nil
 	})
-	if opened != 2 || !errors.Is(err, damaged) || proxy.Count(http.MethodDelete, "/uploads/") != 1 {
+	if opened < 2 || !errors.Is(err, damaged) || proxy.Count(http.MethodDelete, "/uploads/") != 1 {
 		t.Errorf("opened %d times, %v", opened, err)
 	}
 }
