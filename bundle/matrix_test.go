@@ -59,7 +59,7 @@ func kinds() []kind {
 		{name: "no headers", fault: ocitest.Fault{Header: http.Header{"Docker-Content-Digest": {}, "Location": {}, "Content-Type": {}}}},
 		{name: "a page", fault: page},
 		{name: "204", fault: ocitest.Fault{Status: 204}},
-		{name: "a circle", fault: ocitest.Fault{Status: 307, Header: http.Header{"Location": {"/v2/round"}}}},
+		{name: "led nowhere", fault: ocitest.Fault{Status: 307, Header: http.Header{"Location": {"/v2/nowhere"}}}, gone: true},
 		{name: "400", fault: coded(400, "NAME_INVALID")},
 		{name: "401", fault: coded(401, "UNAUTHORIZED")},
 		{name: "403", fault: coded(403, "DENIED")},

@@ -26,7 +26,8 @@ type Place struct {
 	State      string `json:"state,omitempty"`
 	Answer     string `json:"answer,omitempty"` // that the registry gave, where it refuses
 
-	at oci.Reference
+	at     oci.Reference
+	lookup *oci.Lookup // of a refusal: with which credentials
 }
 
 // placeAt is a repository of which nothing is known.
@@ -60,6 +61,7 @@ func (p *Place) judge(err error) {
 	default:
 		return
 	}
+	p.lookup = answer.Lookup
 	p.Answer = strings.TrimSpace(fmt.Sprintf("%d %s", answer.Status, joinWords(answer.Code, answer.Message)))
 }
 
@@ -78,6 +80,9 @@ type ClosedError struct {
 	Places []Place // that are refused, sorted
 	// Namespaces are those of which every place is refused.
 	Namespaces []string
+	// Lookup is where credentials were looked for, if there are none for a place that is
+	// denied; nil if there are.
+	Lookup *oci.Lookup
 	// MaxNestedPaths is how deep a path may be, if that may be what is wrong: all
 	// places are refused that are deeper, and no other; 0 if not.
 	MaxNestedPaths int
@@ -108,6 +113,9 @@ func closed(to Location, places []Place) error {
 			namespaces[p.Namespace] = true
 		}
 		unfit = unfit && p.State == PlaceUnfit
+		if p.lookup != nil && p.lookup.Entry == "" {
+			e.Lookup = p.lookup
+		}
 	}
 	e.Namespaces = slices.Sorted(maps.Keys(namespaces))
 	if n := flattest - 1; n >= deepest && n > max(depth(to.Path), 1) && (unfit || len(e.Namespaces) == 0) {
@@ -162,7 +170,8 @@ func counted(n int, one, many string) string {
 // them. It asks the registry for them and writes nothing: whether they are there is
 // known then, and whether they are hidden or denied; whether they may be pushed to,
 // only an import asks. The error is a *ClosedError or a *ClusterRegistryError if the
-// registry refuses; another, with the list, says why it was not asked.
+// registry refuses; another, with the list, says why it was not asked: it does not
+// answer, say, or knows nobody of the name and password.
 func (b *Bundle) Survey(ctx context.Context, client *oci.Client, p Placement) ([]Place, error) {
 	images, err := p.place(&b.Inventory.Content)
 	if err != nil || len(images) == 0 {
@@ -176,6 +185,9 @@ func (b *Bundle) Survey(ctx context.Context, client *oci.Client, p Placement) ([
 	}
 	places := sortedPlaces(repositories)
 	if err := p.fits(ctx, client, images); err != nil {
+		return places, err
+	}
+	if err := client.Ping(ctx, places[0].at, false); err != nil {
 		return places, err
 	}
 	err = forEach(ctx, jobs(0), len(places), func(ctx context.Context, i int) error {

@@ -122,8 +122,8 @@ func TestUploadGoesOn(t *testing.T) {
 		pieces   bool
 		from     string // where what was sent again began
 	}{
-		{ocitest.RegistryOptions{Sparse: true}, false, "on"},
-		{ocitest.RegistryOptions{Sparse: true}, true, "on"},
+		{ocitest.RegistryOptions{Three: true}, false, "on"},
+		{ocitest.RegistryOptions{Three: true}, true, "on"},
 		{ocitest.RegistryOptions{}, false, "anew"},
 		{ocitest.RegistryOptions{}, true, "anew"},
 	} {
@@ -166,7 +166,7 @@ func TestUploadGoesOn(t *testing.T) {
 // TestUploadProgress: a link that breaks again and again brings a blob all the
 // same, as long as each try adds to what the registry has.
 func TestUploadProgress(t *testing.T) {
-	host := ocitest.StartRegistryWith(t, ocitest.RegistryOptions{Sparse: true}).Host
+	host := ocitest.StartRegistryWith(t, ocitest.RegistryOptions{Three: true}).Host
 	data := bytesOf(8 << 20)
 	proxy := ocitest.Misbehave(t, host, func(r *http.Request) *ocitest.Fault {
 		if r.ContentLength > 1<<20 {
@@ -233,7 +233,7 @@ func TestUploadAnswerLost(t *testing.T) {
 // TestUploadResumedIsChecked: what was kept is read again, and a reader that finds
 // at its end that the bytes are wrong keeps the rest from being sent.
 func TestUploadResumedIsChecked(t *testing.T) {
-	host := ocitest.StartRegistryWith(t, ocitest.RegistryOptions{Sparse: true}).Host
+	host := ocitest.StartRegistryWith(t, ocitest.RegistryOptions{Three: true}).Host
 	var cuts atomic.Int32
 	proxy := ocitest.Misbehave(t, host, refusing(func(r *http.Request) bool { return r.ContentLength > 1<<20 && cuts.Add(1) == 1 },
 		ocitest.Fault{BreakUpload: true, At: 3 << 20}))

@@ -101,8 +101,12 @@ func (l *login) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
-	l.tokens.add(bearerChallenge(resp)["scope"])
-	token, err = l.tokens.fresh(r.Context(), token)
+	tokens := l.tokens
+	if r.Method == http.MethodDelete {
+		tokens = tokens.apart()
+	}
+	tokens.add(bearerChallenge(resp)["scope"])
+	token, err = tokens.fresh(r.Context(), token)
 	if err != nil {
 		resp.Body.Close()
 		return nil, err

@@ -2,6 +2,7 @@ package oci_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"airlift/oci"
@@ -15,7 +16,7 @@ func TestCanPush(t *testing.T) {
 	p := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, nil)
 	host := ocitest.StartTokens(t, p.Host, map[string]ocitest.TokenUser{
 		"reader": {Password: "r", Actions: []string{"pull"}},
-		"writer": {Password: "w", Actions: []string{"pull", "push"}},
+		"writer": {Password: "w", Actions: []string{"pull", "push", "delete"}},
 	})
 	at := oci.Reference{Registry: host, Repository: "team/app"}
 	for user, password := range map[string]string{"reader": "r", "writer": "w"} {
@@ -44,5 +45,38 @@ func TestCanPush(t *testing.T) {
 	}
 	if realm, err := c.TokenRealm(t.Context(), oci.Reference{Registry: p.Host, Repository: "team/app"}); realm != "" || err != nil {
 		t.Errorf("tokens come from %q, %v", realm, err)
+	}
+}
+
+// TestLeaveToDelete: where it is wanted to give an upload up, and not given, that
+// keeps nobody from pushing after: what is refused whole is asked for once.
+func TestLeaveToDelete(t *testing.T) {
+	t.Parallel()
+	behind := ocitest.StartTokens(t, ocitest.StartRegistry(t).Host, map[string]ocitest.TokenUser{
+		"writer": {Password: "w", Actions: []string{"pull", "push"}},
+	})
+	p := ocitest.Misbehave(t, behind, func(r *http.Request) *ocitest.Fault {
+		if r.URL.Path == "/token" && strings.Contains(r.URL.RawQuery, "delete") {
+			return &ocitest.Fault{Status: http.StatusForbidden}
+		}
+		return nil
+	})
+	authfile := t.TempDir() + "/auth.json"
+	ocitest.WriteAuthfile(t, authfile, map[string][2]string{p.Host: {"writer", "w"}})
+	c, err := oci.NewClient(oci.Options{Insecure: []string{p.Host}, Authfile: authfile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := oci.Reference{Registry: p.Host, Repository: "team/app"}
+	for range 2 {
+		if err := c.CanPush(t.Context(), at); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := p.Count(http.MethodPost, "/blobs/uploads/"); n != 2 {
+		t.Errorf("%d uploads were begun", n)
+	}
+	if begun, tokens := p.Count(http.MethodDelete, ""), p.Count(http.MethodGet, "/token"); begun != 2 || tokens != 3 {
+		t.Errorf("%d uploads were to be given up, with %d tokens", begun, tokens)
 	}
 }

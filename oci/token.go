@@ -105,6 +105,18 @@ func (t *tokens) add(scope string) {
 	}
 }
 
+// apart are tokens of the same account for one request: what it wants more leave for
+// is not asked for ever after. To give an upload up distribution wants leave to delete
+// (registry/handlers/app.go, appendAccessRecords), which whoever pushes need not have.
+func (t *tokens) apart() *tokens {
+	t.turn <- struct{}{}
+	defer func() { <-t.turn }()
+	return &tokens{
+		next: t.next, realm: t.realm, service: t.service, account: t.account,
+		turn: make(chan struct{}, 1), scopes: slices.Clone(t.scopes),
+	}
+}
+
 // get asks the service for a token. It says how long that may be used: three
 // quarters of what the service says, for nobody knows when the registry looks.
 func (t *tokens) get(ctx context.Context) (string, time.Time, error) {

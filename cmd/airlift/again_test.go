@@ -67,7 +67,7 @@ func succeeds(t *testing.T, args ...string) string {
 func TestTwoImporters(t *testing.T) {
 	t.Parallel()
 	dir := bundled(t)
-	for _, o := range []ocitest.RegistryOptions{{}, {Sparse: true}} {
+	for _, o := range []ocitest.RegistryOptions{{}, {Three: true}} {
 		for range atLength(2, 50) {
 			host := ocitest.StartRegistryWith(t, o).Host
 			var both sync.WaitGroup

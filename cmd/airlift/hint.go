@@ -147,7 +147,7 @@ func deniedHint(host string, answer *oci.StatusError) string {
 		return "give credentials for " + host + " with --authfile (a pull secret, or the file that podman login writes)"
 	case l == nil:
 	case l.Entry == "":
-		return "no credentials for " + l.Name + " are in " + strings.Join(l.Files, ", ") + ": give some with --authfile (a pull secret, or the file that podman login writes)"
+		return noCredentials(l)
 	default:
 		used = "the account of " + l.Entry + " in " + cmp.Or(l.File, "the credential helper")
 		if unauthorized {
@@ -173,4 +173,8 @@ func bundleHint(err error) string {
 		return "use a larger medium, or cut the bundle with --volume-size"
 	}
 	return ""
+}
+
+func noCredentials(l *oci.Lookup) string {
+	return "no credentials for " + l.Name + " are in " + strings.Join(l.Files, ", ") + ": give some with --authfile (a pull secret, or the file that podman login writes)"
 }

@@ -29,6 +29,9 @@ func placesHint(err error) string {
 
 // closedHint: the way that fits what is refused comes first.
 func closedHint(e *bundle.ClosedError) string {
+	if e.Lookup != nil {
+		return noCredentials(e.Lookup)
+	}
 	if e.MaxNestedPaths > 0 {
 		return fmt.Sprintf("if paths are too deep for the registry: --max-nested-paths %d folds them", e.MaxNestedPaths)
 	}

@@ -57,8 +57,8 @@ type RegistryOptions struct {
 	Tokens   *Issuer           // demand tokens of this issuer
 	Names    []string          // with TLS: further names in the certificate
 	Clients  bool              // with TLS: demand a certificate of the same authority of clients; the server's is one
-	Three    bool              // run distribution 3
-	Sparse   bool              // run distribution 3, set to take indexes whose children are not all there
+	Three    bool              // run distribution 3, which refuses indexes whose children are not all there
+	Sparse   bool              // run distribution 3, set to take such indexes
 }
 
 // StartRegistry runs Debian's docker-registry 2.8 on a free loopback port over
