@@ -41,10 +41,15 @@ func BaseWords(base []Base) string {
 	return listSome(words, 3)
 }
 
-// askBase asks for every blob that is left out, wherever it could be. It writes
-// nothing.
+// askBase asks for every blob that is left out, wherever it could be; of a shard,
+// for those that its images need. It writes nothing.
 func (p *pusher) askBase(ctx context.Context) error {
-	left := p.im.bundle.Inventory.Storage.LeftOut
+	var left []digest.Digest
+	for _, d := range p.im.bundle.Inventory.Storage.LeftOut {
+		if len(p.blobs[d].needed) > 0 {
+			left = append(left, d)
+		}
+	}
 	if len(left) == 0 {
 		return nil
 	}

@@ -200,6 +200,46 @@ func TestIncrementElsewhere(t *testing.T) {
 	}
 }
 
+// TestIncrementShards: each shard of an increment asks for what its own images need of
+// the base, and no receipt lies beside it; without the base it writes nothing.
+func TestIncrementShards(t *testing.T) {
+	t.Parallel()
+	var names []string
+	near := source(t, func(b *ocitest.Builder) {
+		for i := range 12 {
+			repo := fmt.Sprintf("team/app%d", i)
+			layer := b.RandomLayer(repo, repo, 3000)
+			for _, tag := range []string{"v1", "v2"} {
+				b.Image(repo, tag, ocitest.ImageOpts{Labels: map[string]string{"tag": tag}, Layers: []ocispec.Descriptor{layer}})
+			}
+			names = append(names, "quay.io/"+repo+":v")
+		}
+	})
+	version := func(n string) bundle.Request {
+		var all []string
+		for _, name := range names {
+			all = append(all, name+n)
+		}
+		return bundle.Request{Images: references(t, all...)}
+	}
+	c := client(t, near.Host)
+	one := increment(t, c, version("1"), 1, 0)
+	two := increment(t, c, version("2"), 2, 0, one.since(t))
+	far := ocitest.StartRegistry(t)
+	dst := ocitest.Misbehave(t, far.Host, nil)
+	const shards = 3
+	for i := range shards {
+		wantRefused(t, two, dst, bundle.ImportOptions{Shard: bundle.Shard{Index: i, Count: shards}}, bundle.Base{Content: one.inv.ContentID(), Sequence: 1})
+	}
+	_, err := one.into(t, far.Host, bundle.ImportOptions{})
+	check(t, err)
+	for i := range shards {
+		_, err := two.into(t, dst.Host, bundle.ImportOptions{Shard: bundle.Shard{Index: i, Count: shards}})
+		check(t, err)
+	}
+	wantPulled(t, two, near.Builder(), far.Builder())
+}
+
 // TestIncrementOfNothingNew: where the far side has every blob, nodes alone are
 // carried, and tags are written.
 func TestIncrementOfNothingNew(t *testing.T) {

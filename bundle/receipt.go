@@ -200,6 +200,9 @@ func (r *Receipt) check() error {
 	if err := checkBases(r.Bundles); err != nil {
 		return err
 	}
+	if len(r.Repositories) > 0 && len(r.Bundles) == 0 {
+		return errors.New("repositories without a bundle that brought what they hold")
+	}
 	last := ""
 	for _, h := range r.Repositories {
 		ref := oci.Reference{Registry: at.Host, Repository: h.Name, Digest: emptyDigest}

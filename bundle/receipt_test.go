@@ -187,6 +187,10 @@ func TestReceiptHostile(t *testing.T) {
 		}
 		wantError(t, open(changed), nil, change[2])
 	}
+	nobody := receiptOf(t, 1, "quay.io/a/b:1")
+	nobody.Bundles = []bundle.Base{}
+	check(t, nobody.Write(dir, nil))
+	wantError(t, open(string(readFile(t, file))), nil, "without a bundle that brought")
 	for n := range len(strings.TrimSpace(data)) {
 		if open(data[:n]) == nil {
 			t.Fatalf("the first %d bytes are taken", n)

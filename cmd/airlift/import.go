@@ -320,7 +320,7 @@ func importHint(err error) error {
 	}
 	switch {
 	case errors.As(err, new(*bundle.BaseError)):
-		return withHint(err, "nothing was pushed; import the base first, and what that builds upon before it; or export this again with --since the receipt.json of an import here, or without --since")
+		return withHint(err, "nothing was pushed; import the base first, and what that builds upon before it (with --force if that was done: it brings what the registry has lost since); or export this again with --since the receipt.json of an import here, or without --since")
 	case errors.As(err, &missing):
 		return withHint(err, "nothing was pushed; --skip-missing goes on without what is listed")
 	case errors.Is(err, bundle.ErrSparseRelease):
