@@ -19,6 +19,12 @@ type ImportOptions struct {
 	// Platform is the one whose image takes the tag of a sparse list that the
 	// registry refuses; the zero value is that of the content (Content.Platform).
 	Platform oci.Platform
+	// Prove reads and hashes what an increment leaves out, instead of only asking
+	// whether the registry has it. Where to ask beside the repositories that need it
+	// is what earlier imports recorded: Receipt and Held; nil if they did not.
+	Prove   bool
+	Receipt *Receipt
+	Held    []Held
 	// Force asks for every blob of images that are there, whatever their tags say,
 	// and brings those that the registry has lost.
 	Force    bool
@@ -63,6 +69,10 @@ type ImageResult struct {
 // an image that needs more is skipped: an *AbsentError, until an import finds
 // nothing lacking. A blob that is cut over media needs them all at once, or an
 // Importer.
+//
+// Of an increment all that is left out is asked for before anything is written: if
+// the registry lacks any of it, nothing is pushed (*BaseError). Where it is needed in
+// another repository than the one that has it, it is mounted or copied.
 //
 // Everything that can be known beforehand is refused before the first
 // connection: damage that shows without reading all, collisions of names, names
@@ -114,7 +124,7 @@ func (im *Importer) assume(state string) {
 func (im *Importer) notAtHand(image placed) (why string, lacks bool) {
 	im.nodes.walk(image.Digest, func(n Node) {
 		for _, d := range n.blobs() {
-			if e, _ := im.bundle.Layout.Find(d); len(im.holding(e)) == 0 {
+			if e, carried := im.bundle.Layout.Find(d); carried && len(im.holding(e)) == 0 {
 				why, lacks = skipReason(im.absentFrom(e, 0)), true
 			}
 		}

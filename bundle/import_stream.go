@@ -37,10 +37,10 @@ func (s *Stream) Import(ctx context.Context, client *oci.Client, o ImportOptions
 	if err := im.planStream(s); err != nil {
 		return nil, err
 	}
-	if err := im.reach(ctx); err != nil {
+	if err := im.begin(ctx); err != nil {
 		return nil, err
 	}
-	im.push, im.raw = newPusher(im), map[digest.Digest][]byte{}
+	im.raw = map[digest.Digest][]byte{}
 	x := &streamed{im: im, ctx: ctx, waiting: map[digest.Digest][]placed{}, left: map[string]int{}}
 	x.uploads.SetLimit(heldBlobs)
 	return x.run(s)
@@ -82,7 +82,7 @@ type streamed struct {
 func (x *streamed) run(s *Stream) ([]ImageResult, error) {
 	broken := s.each(x.ctx, x.visit)
 	if broken == nil {
-		broken = x.begin()
+		x.begin()
 	}
 	_ = x.uploads.Wait() // what failed is recorded
 	if proved := x.im.prove(x.ctx, x.im.images); broken == nil {
@@ -104,29 +104,18 @@ func (x *streamed) visit(e Entry, contents io.Reader) error {
 	if e.inline != nil {
 		return nil
 	}
-	if err := x.begin(); err != nil {
-		return err
-	}
+	x.begin()
 	return x.blob(e, contents)
 }
 
-// begin asks, once all nodes are known, which images are there already, and
-// begins with those that need nothing but nodes.
-func (x *streamed) begin() error {
+// begin begins, once all nodes are known, with the images that need nothing but
+// nodes.
+func (x *streamed) begin() {
 	if x.begun {
-		return nil
+		return
 	}
 	x.begun = true
 	im := x.im
-	err := forEach(x.ctx, jobs(im.options.Jobs), len(im.images), func(ctx context.Context, i int) error {
-		if image := im.images[i]; im.vital[image.Digest] == nil {
-			im.look(ctx, image)
-		}
-		return ctx.Err()
-	})
-	if err != nil {
-		return err
-	}
 	for _, image := range im.images {
 		x.await(image)
 	}
@@ -134,14 +123,6 @@ func (x *streamed) begin() error {
 		if len(x.waiting[d]) > 0 {
 			x.hold(im.push.blobs[d], raw)
 		}
-	}
-	return nil
-}
-
-// look records an image as present if it is. An error will come again.
-func (im *Importer) look(ctx context.Context, image placed) {
-	if present, err := im.present(ctx, image); err == nil && present {
-		im.record(ImageResult{Reference: image.Reference, Digest: image.Digest, State: StatePresent, Names: im.names(image)})
 	}
 }
 
@@ -153,7 +134,9 @@ func (x *streamed) await(image placed) {
 	needs := map[digest.Digest]bool{}
 	x.im.nodes.walk(image.Digest, func(n Node) {
 		for _, d := range n.blobs() {
-			needs[d] = true
+			if !x.im.push.blobs[d].entry.isLeftOut() {
+				needs[d] = true
+			}
 		}
 	})
 	for d := range needs {
@@ -161,7 +144,10 @@ func (x *streamed) await(image placed) {
 	}
 	x.left[image.Reference] = len(needs)
 	if len(needs) == 0 {
-		x.complete(image)
+		x.uploads.Go(func() error {
+			x.complete(image)
+			return nil
+		})
 	}
 }
 
@@ -174,8 +160,8 @@ func (x *streamed) complete(image placed) {
 
 // releases imports what had to wait for others.
 func (x *streamed) releases() error {
-	for _, image := range x.im.images {
-		if x.im.vital[image.Digest] != nil && x.left[image.Reference] == 0 {
+	for _, image := range x.im.inOrder()[1] {
+		if x.left[image.Reference] == 0 {
 			x.im.image(x.ctx, image)
 		}
 	}

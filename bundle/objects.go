@@ -41,6 +41,8 @@ type Objects struct {
 	// ConfigDrains are the reasons why the patch of the image configuration drains
 	// the nodes.
 	ConfigDrains []string
+	// Options are those of the report, and of earlier ones.
+	Options ObjectOptions
 
 	dir   string
 	files map[string][]byte // by their names under dir
@@ -163,7 +165,7 @@ func (r *Report) objects(dir string) (*Objects, error) {
 	if err := errors.Join(r.clusterConfig(o.files), r.trustBundle(o.files)); err != nil {
 		return nil, err
 	}
-	o.ConfigDrains = r.Options.configDrains()
+	o.ConfigDrains, o.Options = r.Options.configDrains(), r.Options
 	o.files[ReportFile], err = r.bytes()
 	return o, err
 }

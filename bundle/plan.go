@@ -28,6 +28,11 @@ type Request struct {
 	Platforms []oci.Platform
 	Sparse    bool
 
+	// The series of the bundle, "" if none was named, and what the far side has: they
+	// make no difference to the content.
+	Series string
+	Since  []*Since
+
 	SkipMissing bool // ask for blobs too, so that images without theirs are found out
 	SkipDenied  bool // take samples that their registry denies for missing
 
@@ -36,18 +41,26 @@ type Request struct {
 }
 
 // Digest tells one request from another: it is the same for the same images,
-// releases and streams, in whatever order, narrowed alike, cut into volumes of the
-// same size. What may be skipped makes no difference.
+// releases and streams, in whatever order, narrowed alike, since the same bundles, cut
+// into volumes of the same size. What may be skipped makes no difference.
 func (r Request) Digest(volumeSize int64) digest.Digest {
-	return requestDigest(map[string]any{
+	request := map[string]any{
 		"releases": names(r.Releases), "images": names(r.Images), "streams": r.Streams, "samples": r.Samples.sorted(),
 		"platforms": names(r.Platforms), "sparse": r.Sparse, "volumeSize": volumeSize,
-	})
+	}
+	if r.Series != "" || len(r.Since) > 0 {
+		request["series"], request["since"] = r.Series, sinceIDs(r.Since)
+	}
+	return requestDigest(request)
 }
 
 // RequestAgain is the Digest of a request for what an inventory lists.
 func (inv *Inventory) RequestAgain(volumeSize int64) digest.Digest {
-	return requestDigest(map[string]any{"content": inv.ContentID(), "volumeSize": volumeSize})
+	request := map[string]any{"content": inv.ContentID(), "volumeSize": volumeSize}
+	if len(inv.Storage.LeftOut) > 0 {
+		request["leftOut"] = inv.Storage.LeftOut
+	}
+	return requestDigest(request)
 }
 
 func requestDigest(request map[string]any) digest.Digest {

@@ -23,6 +23,7 @@ type pusher struct {
 	im *Importer
 
 	blobs map[digest.Digest]*pushedBlob
+	base  places // where blobs could be that are left out
 	done  *tally
 
 	sends atomic.Int64 // of blobs so far: a clock
@@ -59,15 +60,19 @@ const (
 func newPusher(im *Importer) *pusher {
 	p := &pusher{im: im, blobs: map[digest.Digest]*pushedBlob{}, links: map[string]*sync.Mutex{}, leads: map[string]digest.Digest{}}
 	for _, b := range im.bundle.Inventory.Content.Blobs {
-		e, _ := im.bundle.Layout.Find(b.Digest)
+		e, carried := im.bundle.Layout.Find(b.Digest)
+		if !carried {
+			e = leftOutEntry(b)
+		}
 		p.blobs[b.Digest] = &pushedBlob{entry: e, repositories: map[string]arrival{}, sent: map[string]int64{}}
 	}
 	for _, image := range im.images {
 		p.need(image)
 	}
+	p.base = im.places()
 	total := int64(0)
 	for _, b := range p.blobs {
-		if len(b.needed) > 0 {
+		if len(b.needed) > 0 && !b.entry.isLeftOut() {
 			total += b.entry.Size
 		}
 	}
@@ -90,13 +95,7 @@ func (p *pusher) need(image placed) {
 
 // repositories are those that an image is pushed to.
 func (p *pusher) repositories(image placed) []oci.Reference {
-	var all []oci.Reference
-	for _, d := range image.names {
-		if to := p.im.options.Placement.pushed(d).WithTag(""); !slices.Contains(all, to) {
-			all = append(all, to)
-		}
-	}
-	return all
+	return p.im.options.Placement.repositories(image)
 }
 
 // turn begins with another medium. It may have what was damaged on the one before;
@@ -104,6 +103,9 @@ func (p *pusher) repositories(image placed) []oci.Reference {
 func (p *pusher) turn() {
 	for _, b := range p.blobs {
 		e := b.entry
+		if e.isLeftOut() {
+			continue
+		}
 		if len(p.im.holding(e)) > 0 || p.im.volumes[0].from(e.data(), e.Size) > 0 {
 			b.damaged = nil
 		}
@@ -230,8 +232,7 @@ func (p *pusher) keep(ctx context.Context, was oci.Reference) error {
 func (p *pusher) countAll(image placed) {
 	p.im.nodes.walk(image.Digest, func(n Node) {
 		for _, d := range n.blobs() {
-			b := p.blobs[d]
-			b.counted.Do(func() { p.done.add(b.entry.Size) })
+			p.count(p.blobs[d])
 		}
 	})
 }
@@ -350,7 +351,7 @@ func (p *pusher) put(ctx context.Context, to oci.Reference, n Node) error {
 	if len(n.Absent) > 0 && oci.IsRefusal(err) {
 		return &sparseError{n.Digest, err}
 	}
-	return err
+	return p.im.nameType(n, err)
 }
 
 // link is the lock of a node in a repository.
@@ -398,7 +399,16 @@ func (p *pusher) arrived(b *pushedBlob, to oci.Reference, how arrival) {
 	if b.first == "" {
 		b.first = to.Repository
 	}
-	b.counted.Do(func() { p.done.add(b.entry.Size) })
+	p.count(b)
+}
+
+// count counts a blob that is there, if it is one that had to be brought.
+func (p *pusher) count(b *pushedBlob) {
+	b.counted.Do(func() {
+		if !b.entry.isLeftOut() {
+			p.done.add(b.entry.Size)
+		}
+	})
 }
 
 func (p *pusher) bring(ctx context.Context, to oci.Reference, b *pushedBlob, since int64) (arrival, error) {

@@ -39,6 +39,9 @@ func (u *begunUpload) cancel(ctx context.Context) {
 // registry has it, or part by part as its media come. errSkip says that a volume
 // is needed that was not given.
 func (p *pusher) elsewhere(ctx context.Context, to oci.Reference, b *pushedBlob, since int64) error {
+	if b.entry.isLeftOut() {
+		return p.fromBase(ctx, to, b)
+	}
 	if from := b.origin(to, since); from != "" {
 		return p.copy(ctx, to, b.entry, from)
 	}

@@ -72,7 +72,8 @@ type ObjectOptions struct {
 	Mirrors        []string  `json:"mirrors,omitempty"`
 	KeepSourceHost bool      `json:"keepSourceHost,omitempty"`
 	Maps           []Mapping `json:"maps,omitempty"`
-	Name           string    `json:"name"` // of the mirror sets
+	MaxNestedPaths int       `json:"maxNestedPaths,omitempty"` // 0 = paths are not folded
+	Name           string    `json:"name"`                     // of the mirror sets
 
 	MirrorOptions
 
@@ -88,7 +89,7 @@ type ObjectOptions struct {
 // sets are named after the registry.
 func NewObjectOptions(p Placement, name, policy string) ObjectOptions {
 	o := ObjectOptions{
-		To: p.To.String(), Cluster: p.Cluster.String(), KeepSourceHost: p.KeepSourceHost, Maps: p.Maps,
+		To: p.To.String(), Cluster: p.Cluster.String(), KeepSourceHost: p.KeepSourceHost, Maps: p.Maps, MaxNestedPaths: p.MaxNestedPaths,
 		Name: cmp.Or(name, objectName(p.Cluster.Host)), MirrorOptions: MirrorOptions{Policy: policy},
 	}
 	for _, m := range p.Mirrors {

@@ -505,7 +505,7 @@ func TestPullsOfSamples(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		toldOf(t, c, to(t, "m.example/ocp"), bundle.SamplesOptions{SamplesState: state}, dir)
-		cluster, err := bundle.ReadCluster(dir, nil, "m.example")
+		cluster, err := bundle.ReadCluster(dir, "m.example", bundle.Stated{})
 		check(t, err)
 		var got []string
 		for _, p := range cluster.Pulls(c, nil) {

@@ -102,6 +102,7 @@ func (r *Report) operator() (*SamplesOperator, error) {
 	arch := o.SamplesArch
 	if arch == "" && o.Current != nil && len(o.Current.Architectures) == 1 && len(left) > 1 {
 		arch = o.Current.Architectures[0]
+		r.Options.SamplesArch = arch // later runs have no Current
 	}
 	architectures := listed(left, func(s SamplesOperator) string { return s.Samples.Architecture })
 	if arch != "" {

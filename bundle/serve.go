@@ -3,6 +3,7 @@ package bundle
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"os"
@@ -32,6 +33,8 @@ type Served struct {
 	progress Progress
 	files    map[string]os.FileInfo // volumes as they were opened, by path
 	blobs    map[digest.Digest]*servedBlob
+
+	leftOut error // what a complete bundle would have
 
 	mu      sync.Mutex
 	damaged map[digest.Digest]error // blobs of which no copy was found right
@@ -76,7 +79,7 @@ func (s *Served) Images() []ImageResult { return s.im.list() }
 func (s *Served) Verdict() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return errors.Join(s.im.verdict(), joinSome(slices.Collect(maps.Values(s.damaged)), maxFailures, "blobs are damaged"))
+	return errors.Join(s.leftOut, s.im.verdict(), joinSome(slices.Collect(maps.Values(s.damaged)), maxFailures, "blobs are damaged"))
 }
 
 // arrange puts every image where it goes, with all below it.
@@ -126,8 +129,8 @@ func (s *Served) repository(name string) *oci.Repository {
 	return s.registry.Repositories[name]
 }
 
-// lacks says of nodes and blobs why they are not there: a blob whose volume was not
-// given, an image with such a blob, an index without any child that is there, what
+// lacks says of nodes and blobs why they are not there: a blob that an increment leaves
+// out, or whose volume was not given, an image with such a blob, an index without any child that is there, what
 // is not carried.
 func (s *Served) lacks(c *Content) map[digest.Digest]string {
 	why := map[digest.Digest]string{}
@@ -140,7 +143,11 @@ func (s *Served) lacks(c *Content) map[digest.Digest]string {
 		}
 	}
 	for _, b := range c.Blobs {
-		if e, _ := s.im.bundle.Layout.Find(b.Digest); len(s.im.holding(e)) == 0 {
+		switch e, carried := s.im.bundle.Layout.Find(b.Digest); {
+		case !carried:
+			s.leftOut = fmt.Errorf("%w: what this increment leaves out is in its base: %s", ErrAbsent, BaseWords(s.im.bundle.Inventory.About.Base))
+			why[b.Digest] = s.leftOut.Error()
+		case len(s.im.holding(e)) == 0:
 			why[b.Digest] = skipReason(s.im.absentFrom(e, 0))
 		}
 	}

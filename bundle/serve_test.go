@@ -288,6 +288,27 @@ func TestServedVolumes(t *testing.T) {
 	wantError(t, err, bundle.ErrAbsent, "bundle.tar.001")
 }
 
+// TestServedIncrement: what an increment leaves out is not there, with the name of the
+// base; what it has is.
+func TestServedIncrement(t *testing.T) {
+	t.Parallel()
+	b, c := inMemory(t)
+	layer := b.RandomLayer("team/app", "old", 3000)
+	b.Image("team/app", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{layer}})
+	b.Image("team/app", "v2", ocitest.ImageOpts{Layers: []ocispec.Descriptor{layer, b.RandomLayer("team/app", "new", 3000)}})
+	b.Image("team/lone", "v1", ocitest.ImageOpts{Comment: "all of it is new"})
+	check(t, b.Err())
+	one := increment(t, c, bundle.Request{Images: references(t, "quay.io/team/app:v1")}, 1, 0)
+	two := increment(t, c, bundle.Request{Images: references(t, "quay.io/team/app:v2", "quay.io/team/lone:v1")}, 2, 0, one.since(t))
+	s := serve(t, two.open(t), to(t, "registry.example"))
+	base := string(one.inv.ContentID())
+	ask(t, http.MethodGet, s.host, "team/app/manifests/v2").want(t, http.StatusNotFound, "MANIFEST_UNKNOWN", base)
+	ask(t, http.MethodGet, s.host, "team/app/blobs/"+string(layer.Digest)).want(t, http.StatusNotFound, "BLOB_UNKNOWN", base)
+	ask(t, http.MethodGet, s.host, "team/lone/manifests/v1").want(t, http.StatusOK)
+	newCrawler(s.host).look(t)
+	wantError(t, s.Verdict(), bundle.ErrAbsent, base)
+}
+
 // TestServedCopies: configs are on every medium, and one of them is enough.
 func TestServedCopies(t *testing.T) {
 	t.Parallel()

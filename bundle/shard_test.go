@@ -100,7 +100,7 @@ func TestShards(t *testing.T) {
 			t.Errorf("%s: %s, %s", r.Reference, r.State, r.Reason)
 		}
 	}
-	if n := proxy.Count(http.MethodPost, ""); n > 0 || len(proxy.Log()) > 3*images {
+	if n := proxy.Count(http.MethodPut, "/blobs/uploads/"); n > 0 || len(proxy.Log()) > 3*images {
 		t.Errorf("%d uploads, %d requests for %d images", n, len(proxy.Log()), images)
 	}
 	wantHeld(t, m, far.Host)

@@ -16,6 +16,7 @@ func commands() []*cli.Command {
 		verifyCommand(),
 		signCommand(),
 		inspectCommand(),
+		diffCommand(),
 		importCommand(),
 		manifestsCommand(),
 		checkCommand(),

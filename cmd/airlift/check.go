@@ -35,6 +35,7 @@ func checkCommand() *cli.Command {
 			&cli.StringFlag{Name: "manifests", Value: "airlift-manifests", Usage: "the objects for the cluster lie under `DIR`"},
 			reportFlag(),
 			&cli.StringFlag{Name: "mirror-sets", Usage: "take the cluster's mirror sets from `FILE`, what \"oc get idms,itms,imagecontentsourcepolicy -o yaml\" prints, instead of those under --manifests"},
+			&cli.StringFlag{Name: "image-config", Usage: "the cluster has the image configuration in `FILE`, what \"oc get image.config.openshift.io/cluster -o yaml\" prints; the patch under --manifests goes on top (default: as recorded)"},
 			&cli.StringFlag{Name: "registry-ca", Usage: "trust the certificate authorities in `FILE`, beside the system's (default: those of the ConfigMap under --manifests)"},
 			&cli.StringFlag{Name: "pull-secret", Usage: "the pull secret of the nodes, `FILE` (default: the one under --manifests, else what --authfile says)"},
 			&cli.StringFlag{Name: "authfile", Aliases: []string{"a", "registry-config"}, Usage: "without a pull secret: credentials from `FILE` (default: where podman looks)"},
@@ -60,18 +61,22 @@ func checkCluster(c *cli.Context) error {
 		return err
 	}
 	k := pullCheck{bundle: b, full: c.Bool("full"), secret: c.String("pull-secret")}
+	var config bundle.ClusterConfig
 	if r != nil {
+		var o bundle.ObjectOptions
 		k.digests = map[string]digest.Digest{}
 		for _, h := range r.Held {
 			k.digests[h.Reference] = h.Digest
 		}
-		k.placement, _, err = r.options(c)
-	} else {
-		k.placement, err = placement(c)
+		k.placement, o, err = r.options(c)
+		config, k.arch = o.Config, o.SamplesArch
+	} else if k.placement, err = placement(c); err == nil {
+		config, err = clusterConfig(c, k.placement)
 	}
 	if err != nil {
 		return err
 	}
+	k.stated.Image = config.ImageConfig
 	err = readFlag(c, "registry-ca", func(data []byte) (err error) {
 		k.ca, err = manifest.Certificates(data)
 		return err
@@ -80,7 +85,7 @@ func checkCluster(c *cli.Context) error {
 		return err
 	}
 	if name := c.String("mirror-sets"); name != "" {
-		if k.mirrorSets, err = readLimited(name); err != nil {
+		if k.stated.MirrorSets, err = readLimited(name); err != nil {
 			return ofFlag("mirror-sets", err)
 		}
 	}
@@ -98,17 +103,18 @@ func checkCluster(c *cli.Context) error {
 
 // pullCheck is a check of what a cluster could pull.
 type pullCheck struct {
-	bundle     *bundle.Bundle
-	placement  bundle.Placement
-	held       func(reference string) bool // nil for all that the bundle has
-	digests    map[string]digest.Digest    // what references lead to in the registry, as far as an import said; nil: nobody did
-	full       bool
-	asked      bool            // an import has just asked for what manifests need
-	mirrorSets []byte          // of the cluster; nil for those under --manifests
-	objects    *bundle.Objects // that were printed instead of written
-	secret     string          // file of the nodes' pull secret; "" for the one under --manifests
-	ca         []byte          // PEM; nil for the ConfigMap under --manifests
-	caFiles    []string        // where there is no ConfigMap either
+	bundle    *bundle.Bundle
+	placement bundle.Placement
+	held      func(reference string) bool // nil for all that the bundle has
+	digests   map[string]digest.Digest    // what references lead to in the registry, as far as an import said; nil: nobody did
+	full      bool
+	asked     bool            // an import has just asked for what manifests need
+	stated    bundle.Stated   // by the cluster
+	arch      string          // of the cluster, as far as an import was told
+	objects   *bundle.Objects // that were printed instead of written
+	secret    string          // file of the nodes' pull secret; "" for the one under --manifests
+	ca        []byte          // PEM; nil for the ConfigMap under --manifests
+	caFiles   []string        // where there is no ConfigMap either
 }
 
 // run asks the registry.
@@ -127,7 +133,7 @@ func (k pullCheck) run(c *cli.Context) (*pullable, error) {
 		found.Credentials = k.secret
 		o.Authfile, o.KnownAs = k.secret, p.Known
 	}
-	if slices.Contains(cluster.Insecure, p.Cluster.Host) {
+	if slices.ContainsFunc(cluster.Image.Insecure, func(entry string) bool { return manifest.Covers(entry, p.Cluster.String()) }) {
 		o.Insecure = append(o.Insecure, p.To.Host)
 	}
 	switch {
@@ -145,7 +151,7 @@ func (k pullCheck) run(c *cli.Context) (*pullable, error) {
 	if err != nil {
 		return nil, err
 	}
-	pulls := cluster.Pulls(k.standing(c, client), k.held)
+	pulls := cluster.Pulls(k.standing(c, client).OfArchitecture(k.arch), k.held)
 	warnImporter(pulls, p, o.Insecure)
 	found.Results, err = k.bundle.CheckPulls(c.Context, client, pulls, bundle.PullOptions{
 		Placement: p, Full: k.full, Brief: k.asked, Progress: shown.event,
@@ -171,9 +177,9 @@ func (k pullCheck) standing(c *cli.Context, client *oci.Client) *bundle.Content 
 // cluster is the cluster that gets the objects.
 func (k pullCheck) cluster(dir string) (*bundle.Cluster, error) {
 	if dir == bundle.Printed && k.objects != nil {
-		return k.objects.Cluster(k.placement.Cluster.Host)
+		return k.objects.Cluster(k.placement.Cluster.Host, k.stated)
 	}
-	return bundle.ReadCluster(dir, k.mirrorSets, k.placement.Cluster.Host)
+	return bundle.ReadCluster(dir, k.placement.Cluster.Host, k.stated)
 }
 
 // laid is a file's name, if it is there.

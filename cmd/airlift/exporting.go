@@ -14,6 +14,7 @@ import (
 
 	"airlift/bundle"
 	"airlift/oci"
+	"airlift/verify"
 )
 
 // exporting is one run of export, over as many media as it takes.
@@ -46,11 +47,29 @@ func newExporting(c *cli.Context) (*exporting, error) {
 	if x.asked, err = newAsked(c); err != nil {
 		return nil, err
 	}
+	if x.asked.request.Since, err = x.since(); err != nil {
+		return nil, err
+	}
 	if x.asked.volumes != nil {
 		x.options.Volumes = *x.asked.volumes
 	}
 	x.client, err = exportClient(c, x.shown)
 	return x, err
+}
+
+// since is what the far side has. What our own key has signed is believed.
+func (x *exporting) since() (_ []*bundle.Since, err error) {
+	key := x.options.Key
+	if key == nil && x.c.IsSet("since") && x.c.IsSet("key") { // in a dry run
+		if key, err = openKey(x.c.Context, x.c.String("key")); err != nil {
+			return nil, err
+		}
+	}
+	if key == nil {
+		return readSince(x.c, nil)
+	}
+	own := verify.PublicKeyOf(key)
+	return readSince(x.c, &own)
 }
 
 // stream writes everything to stdout. What people read goes elsewhere.
@@ -174,6 +193,9 @@ func (x *exporting) held(out *bundle.Output, dir string, inv *bundle.Inventory) 
 	held, err := out.Held(x.options.Key, is)
 	if inv == nil {
 		err = outputHint(err, dir)
+		if errors.Is(err, bundle.ErrUnfinished) && x.c.IsSet("since") {
+			err = withHint(err, "what an export leaves out is decided when it begins: go on with the --since of then, and the same file; --restart throws away what there is and begins again")
+		}
 	}
 	return held, err
 }

@@ -105,6 +105,7 @@ func pathFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.BoolFlag{Name: "keep-source-host", Usage: "make the source's host the first element of the path"},
 		&cli.StringSliceFlag{Name: "map", Usage: "put `SOURCE=DEST`: a registry, namespace or repository at a path of its own (may be repeated; the longest source wins)"},
+		&cli.IntFlag{Name: "max-nested-paths", Usage: "for a registry that takes paths of at most `N` components, PREFIX included: join those that are too many with -- (default: as deep as the source)"},
 	}
 }
 
@@ -117,7 +118,7 @@ func objectFlags() []cli.Flag {
 }
 
 func placement(c *cli.Context) (bundle.Placement, error) {
-	p := bundle.Placement{KeepSourceHost: c.Bool("keep-source-host")}
+	p := bundle.Placement{KeepSourceHost: c.Bool("keep-source-host"), MaxNestedPaths: c.Int("max-nested-paths")}
 	err := required(c, "to")
 	if err == nil {
 		p.To, err = bundle.ParseLocation(c.String("to"))
@@ -136,8 +137,10 @@ func placement(c *cli.Context) (bundle.Placement, error) {
 		}
 		p.Mirrors = append(p.Mirrors, mirror)
 	}
-	p.Maps, err = parseMaps(c, p.To)
-	return p, ofFlag("map", err)
+	if p.Maps, err = parseMaps(c, p.To); err != nil {
+		return p, ofFlag("map", err)
+	}
+	return p, ofFlag("max-nested-paths", p.CheckNesting())
 }
 
 func parseMaps(c *cli.Context, to bundle.Location) ([]bundle.Mapping, error) {

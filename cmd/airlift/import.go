@@ -31,15 +31,18 @@ func importCommand() *cli.Command {
 			"Nothing is connected to before a trusted key's signature fits. An image is tagged when all\n" +
 			"of it is there. Running it again is safe, and brings what is not there yet. Under --manifests\n" +
 			"lie then, for this and earlier imports together: apply/ (mirror sets), patches/ (samples\n" +
-			"operator), install/ (install-config fragment), nodes/ (registries.conf, to be read), report.json.",
-		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), samplesFlags(), clusterFlags(), []cli.Flag{
+			"operator), install/ (install-config fragment), nodes/ (registries.conf, to be read), report.json,\n" +
+			"and receipt.json, which lets a later export leave out what is here. Of an increment all that\n" +
+			"it leaves out is asked for before anything is pushed.",
+		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), samplesFlags(), clusterFlags(), receiptFlags(), []cli.Flag{
 			reuseFlag(),
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the bundle records as missing at its sources, and end with exit code 3"},
 			&cli.StringFlag{Name: "platform", Usage: "where the registry refuses a list that lacks images, let its tag name the image for `OS/ARCH` (default: what the bundle was narrowed to, or its release's, or linux/amd64)"},
 			&cli.BoolFlag{Name: "force", Usage: "ask for every blob of what is there already, and bring those that the registry has lost"},
 			shardFlag(),
 			&cli.BoolFlag{Name: "no-check", Usage: "do not ask the registry afterwards for what a cluster would pull, as airlift check does"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, and what a cluster would be told, and connect to nothing"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, what must be there for that, and what a cluster would be told; ask the registry for it, and write nothing"},
+			formatFlag(),
 		}, clientFlags(), []cli.Flag{quietFlag()}),
 		Action: importBundle,
 	}
@@ -50,6 +53,9 @@ func importBundle(c *cli.Context) error {
 	p, err := placement(c)
 	if err != nil {
 		return err
+	}
+	if asJSON, err := wantsJSON(c); err != nil || asJSON && !c.Bool("dry-run") {
+		return cmp.Or(err, usagef("--format json is for --dry-run; an import writes report.json under --manifests"))
 	}
 	objects, err := objectOptions(c, p)
 	if err == nil {
@@ -82,6 +88,13 @@ func importBundle(c *cli.Context) error {
 			return usagef("--samples-arch: %w", err)
 		}
 	}
+	ledger, err := openLedger(c, &o)
+	if err == nil {
+		err = ledger.order(c, b.Inventory)
+	}
+	if err != nil {
+		return err
+	}
 	if o.Shard.Count > 0 {
 		return importShard(c, from, o)
 	}
@@ -109,6 +122,7 @@ func importBundle(c *cli.Context) error {
 	results, err := from.run(c, client, o, shown)
 	shown.close()
 	written, finished := finishImport(c, stdout, client, b, objects, secret, results, err, expected.Warnings)
+	finished = errors.Join(finished, ledger.add(c, b, p, results), ledger.correct(c, err))
 	return errors.Join(finished, importHint(err), checkImport(c, b, p, written, results, errors.Join(finished, err)))
 }
 
@@ -155,6 +169,7 @@ func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, written *
 		return nil
 	}
 	k := pullCheck{bundle: b, placement: p, objects: written, asked: true, caFiles: c.StringSlice("ca-file"), digests: held, held: func(reference string) bool { return held[reference] != "" }}
+	k.stated.Image, k.arch = written.Options.Config.ImageConfig, written.Options.SamplesArch
 	found, err := k.run(c)
 	if err != nil {
 		return fmt.Errorf("check what a cluster can pull: %w", err)
@@ -270,7 +285,7 @@ func finishImport(c *cli.Context, stdout io.Writer, client *oci.Client, b *bundl
 	}
 	warnMirrors(objects.Warnings, said)
 	warnReplaced(report.Options.Config)
-	return objects, errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret), pruned,
+	return objects, errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), writeSecret(c.App.Writer, dir, secret), printObjects(c.App.Writer, dir, objects), pruned,
 		printStream(stdout, report, dir, objects))
 }
 
@@ -293,15 +308,6 @@ func warnLoopback(p bundle.Placement) {
 	}
 }
 
-// rehearse says what a complete import would come to.
-func rehearse(c *cli.Context, from source, o bundle.ImportOptions, report *bundle.Report, objects *bundle.Objects) error {
-	results, err := from.rehearse(o)
-	if results != nil {
-		err = errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), err)
-	}
-	return importHint(err)
-}
-
 const sourcesApart = "--map SOURCE=DEST or --keep-source-host keeps the sources apart"
 
 // importHint says for an import's error what only its flags can do.
@@ -309,7 +315,12 @@ func importHint(err error) error {
 	var missing *bundle.MissingError
 	var absent *bundle.AbsentError
 	var sparse *bundle.SparseError
+	if hint := placesHint(err); hint != "" {
+		return withHint(err, hint)
+	}
 	switch {
+	case errors.As(err, new(*bundle.BaseError)):
+		return withHint(err, "nothing was pushed; import the base first, and what that builds upon before it; or export this again with --since the receipt.json of an import here, or without --since")
 	case errors.As(err, &missing):
 		return withHint(err, "nothing was pushed; --skip-missing goes on without what is listed")
 	case errors.Is(err, bundle.ErrSparseRelease):

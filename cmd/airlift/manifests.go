@@ -60,7 +60,7 @@ func manifests(c *cli.Context) error {
 	}
 	warnMirrors(objects.Warnings, nil)
 	warnReplaced(report.Options.Config)
-	return errors.Join(printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret), printStream(stdout, report, dir, objects))
+	return errors.Join(printSamples(c, report, objects), writeSecret(c.App.Writer, dir, secret), printObjects(c.App.Writer, dir, objects), printStream(stdout, report, dir, objects))
 }
 
 // bundleDirs takes a bundle.json for the directory that it lies in: the

@@ -101,6 +101,7 @@ func (r *record) said(p bundle.Placement) []saying {
 			maps, err := parseMaps(c, p.To)
 			return mapList(maps), err
 		}},
+		{"max-nested-paths", fmt.Sprint(r.Options.MaxNestedPaths), func(c *cli.Context) (string, error) { return fmt.Sprint(c.Int("max-nested-paths")), nil }},
 		{"name", r.Options.Name, stringFlag("name")},
 		{"mirror-source-policy", r.Options.Policy, stringFlag("mirror-source-policy")},
 		{"scope", cmp.Or(r.Options.Scope, manifest.RepositoryScope), stringFlag("scope")},

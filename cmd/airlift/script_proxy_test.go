@@ -97,6 +97,25 @@ func (w *world) forwarded(ts *testscript.TestScript, args []string) {
 	}
 }
 
+func (w *world) kind(ts *testscript.TestScript, args []string) {
+	first, names := words(ts, args, 3)
+	rules, known := map[string][]ocitest.Rule{
+		"quay":      ocitest.Quay(ocitest.QuayOptions{Organisations: names, Nested: true}),
+		"flatquay":  ocitest.Quay(ocitest.QuayOptions{Organisations: names}),
+		"harbor":    ocitest.Harbor(names...),
+		"gitlab":    ocitest.GitLab(names...),
+		"ecr":       ocitest.ECR(names...),
+		"zot":       ocitest.Zot(false),
+		"openshift": ocitest.OpenShift(),
+	}[first[2]]
+	if !known {
+		ts.Fatalf("there is no kind of registry %s", first[2])
+	}
+	p := ocitest.Emulate(w.t, first[1], rules)
+	w.proxies[first[0]] = p
+	ts.Setenv(first[0], p.Host)
+}
+
 // awaited is how long a script waits for a request, which comes within
 // milliseconds if it comes.
 const awaited = 30 * time.Second

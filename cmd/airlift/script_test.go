@@ -63,6 +63,10 @@ func TestMain(m *testing.M) {
 //		it demands an account, or answers all with a status.
 //	forwarded NAME
 //		prints what that proxy was asked so far, "METHOD host".
+//	kind NAME REGISTRY KIND [WORD]…
+//		serves a registry at $NAME by the rules of a kind: quay with its
+//		organisations, flatquay which has no nested names, harbor with its
+//		projects, gitlab likewise, ecr with its repositories, zot, openshift.
 //	await NAME REQUESTS
 //		waits until a proxy has seen such a request.
 //	requests NAME
@@ -94,6 +98,7 @@ func TestScripts(t *testing.T) {
 			"proxy":     inWorld((*world).proxy),
 			"forward":   inWorld((*world).forward),
 			"forwarded": inWorld((*world).forwarded),
+			"kind":      inWorld((*world).kind),
 			"await":     inWorld((*world).await),
 			"requests":  inWorld((*world).requests),
 			"signal":    inWorld((*world).signal),

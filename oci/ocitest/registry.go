@@ -21,7 +21,7 @@ import (
 
 const (
 	registryProgram = "docker-registry"
-	thirdProgram    = "registry"       // distribution 3
+	threeProgram    = "registry"       // distribution 3
 	startLimit      = 20 * time.Second // until the registry answers; it takes some 40 ms
 	startTries      = 5                // ports to try: a free port may be taken in between
 	markHeader      = "X-Ocitest-Mark" // tells our own process from another at the same port
@@ -57,8 +57,8 @@ type RegistryOptions struct {
 	Tokens   *Issuer           // demand tokens of this issuer
 	Names    []string          // with TLS: further names in the certificate
 	Clients  bool              // with TLS: demand a certificate of the same authority of clients; the server's is one
+	Three    bool              // run distribution 3
 	Sparse   bool              // run distribution 3, set to take indexes whose children are not all there
-	Three    bool              // run distribution 3, which refuses such indexes
 }
 
 // StartRegistry runs Debian's docker-registry 2.8 on a free loopback port over
@@ -109,8 +109,8 @@ func StartRegistryWith(t testing.TB, opts RegistryOptions) *Registry {
 }
 
 func (o RegistryOptions) program() string {
-	if o.Sparse || o.Three {
-		return thirdProgram
+	if o.Three || o.Sparse {
+		return threeProgram
 	}
 	return registryProgram
 }
