@@ -109,11 +109,18 @@ func TestRetryAfterHoldsAll(t *testing.T) {
 	})
 	client := newClient(t, oci.Options{Insecure: []string{s.host}, Backoff: time.Microsecond})
 	var all sync.WaitGroup
+	ended := make(chan struct{})
 	all.Go(func() {
+		defer close(ended)
 		_, _ = client.HasBlob(background, parse(t, s.host+"/a"), someDigest)
 	})
 	for client.Rests(s.host) == 0 { // until it was told
-		runtime.Gosched()
+		select {
+		case <-ended:
+			t.Fatal("nobody rests")
+		default:
+			runtime.Gosched()
+		}
 	}
 	for _, do := range []func(){
 		func() { _, _ = client.HasBlob(background, parse(t, s.host+"/b"), someDigest) },
