@@ -10,7 +10,6 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/oci"
 )
@@ -98,7 +97,7 @@ func (im *Importer) baseError(absent map[digest.Digest]bool, reasons map[digest.
 // nothing where one only says so.
 func (p *pusher) inBase(ctx context.Context, b *pushedBlob, places []oci.Reference) (found bool, why, err error) {
 	for _, at := range places {
-		found, err := p.im.client.HasBlob(ctx, at, b.entry.Digest)
+		found, err := p.im.client.HasBlob(ctx, at, b.entry.descriptor())
 		if oci.IsDenied(err) && !slices.Contains(b.needed, at) {
 			why, err = err, nil // it is only one that may be of use
 		}
@@ -121,7 +120,7 @@ func (p *pusher) inBase(ctx context.Context, b *pushedBlob, places []oci.Referen
 
 // prove reads a blob from a repository, and hashes it.
 func (p *pusher) prove(ctx context.Context, b *pushedBlob, at oci.Reference) error {
-	r, err := p.im.client.Blob(ctx, at, ocispec.Descriptor{Digest: b.entry.Digest, Size: b.entry.Size})
+	r, err := p.im.client.Blob(ctx, at, b.entry.descriptor())
 	if err == nil {
 		defer r.Close()
 		_, err = io.Copy(io.Discard, &checkedReader{r: r, sum: sha256.New(), want: b.entry.Digest})

@@ -222,12 +222,12 @@ func (x *streamed) pass(b *pushedBlob, contents io.Reader) error {
 func (x *streamed) bring(b *pushedBlob, put func(context.Context, oci.Reference, ocispec.Descriptor) error) error {
 	b.Lock()
 	defer b.Unlock()
-	d := b.entry.Digest
-	to := x.im.push.repositories(x.waiting[d][0])[0]
+	d := b.entry.descriptor()
+	to := x.im.push.repositories(x.waiting[d.Digest][0])[0]
 	how := wasThere
 	found, err := x.im.client.HasBlob(x.ctx, to, d)
 	if err == nil && !found {
-		how, err = wasSent, put(x.ctx, to, ocispec.Descriptor{Digest: d, Size: b.entry.Size})
+		how, err = wasSent, put(x.ctx, to, d)
 	}
 	if err == nil {
 		x.im.push.arrived(b, to, how)

@@ -29,6 +29,10 @@ type Entry struct {
 	inline []byte        // the contents, where they follow from the inventory
 }
 
+func (e Entry) descriptor() ocispec.Descriptor {
+	return ocispec.Descriptor{Digest: e.Digest, Size: e.Size}
+}
+
 func (e Entry) data() int64    { return e.Offset + block }     // where the contents begin
 func (e Entry) dataEnd() int64 { return e.data() + e.Size }    // where they end
 func (e Entry) end() int64     { return roundUp(e.dataEnd()) } // where the padding ends

@@ -98,7 +98,7 @@ func (f *proof) node(ctx context.Context, at oci.Reference) (digest.Digest, erro
 
 func (f *proof) blob(ctx context.Context, to oci.Reference, d digest.Digest) error {
 	_, err := f.answers.ask(to.Name()+" "+d.String(), func() (digest.Digest, error) {
-		found, err := f.p.im.client.HasBlob(ctx, to, d)
+		found, err := f.p.im.client.HasBlob(ctx, to, f.p.blobs[d].entry.descriptor())
 		if err == nil && !found {
 			err = &lostError{to, d}
 		}

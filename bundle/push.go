@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/oci"
 )
@@ -431,7 +430,7 @@ func (p *pusher) bring(ctx context.Context, to oci.Reference, b *pushedBlob, sin
 // into the others that need it, too.
 func (p *pusher) find(ctx context.Context, to oci.Reference, b *pushedBlob) (bool, error) {
 	if len(p.im.holding(b.entry)) > 0 && b.repositories[to.Repository] != wasNot {
-		return p.im.client.HasBlob(ctx, to, b.entry.Digest)
+		return p.im.client.HasBlob(ctx, to, b.entry.descriptor())
 	}
 	found, err := p.ask(ctx, to, b)
 	for i := 0; i < len(b.needed) && err == nil && !found && b.first == ""; i++ {
@@ -445,7 +444,7 @@ func (p *pusher) ask(ctx context.Context, to oci.Reference, b *pushedBlob) (bool
 	if b.repositories[to.Repository] == wasNot {
 		return false, nil
 	}
-	found, err := p.im.client.HasBlob(ctx, to, b.entry.Digest)
+	found, err := p.im.client.HasBlob(ctx, to, b.entry.descriptor())
 	switch {
 	case err == nil && found:
 		p.arrived(b, to, wasThere)
@@ -469,7 +468,7 @@ func (p *pusher) upload(ctx context.Context, to oci.Reference, b *pushedBlob) er
 }
 
 func (p *pusher) send(ctx context.Context, to oci.Reference, e Entry, v *volumeSet) error {
-	return p.im.client.PutBlob(ctx, to, ocispec.Descriptor{Digest: e.Digest, Size: e.Size}, func() (io.ReadCloser, error) {
+	return p.im.client.PutBlob(ctx, to, e.descriptor(), func() (io.ReadCloser, error) {
 		checked := &checkedReader{r: v.section(e.data(), e.Size), sum: sha256.New(), want: e.Digest}
 		return io.NopCloser(&contextReader{ctx, checked}), nil
 	})

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/oci"
 )
@@ -73,7 +72,7 @@ func (b *pushedBlob) origin(to oci.Reference, since int64) string {
 // does not mount.
 func (p *pusher) copy(ctx context.Context, to oci.Reference, e Entry, repository string) error {
 	from := oci.Reference{Registry: to.Registry, Repository: repository, Digest: e.Digest}
-	d := ocispec.Descriptor{Digest: e.Digest, Size: e.Size}
+	d := e.descriptor()
 	return p.im.client.PutBlob(ctx, to, d, func() (io.ReadCloser, error) {
 		r, err := p.im.client.Blob(ctx, from, d)
 		if err != nil {
@@ -116,7 +115,7 @@ func (p *pusher) part(ctx context.Context, to oci.Reference, b *pushedBlob) (oci
 
 func (p *pusher) append(ctx context.Context, e Entry, u *begunUpload, v *volumeSet, n int64) (err error) {
 	if u.upload == nil {
-		u.upload, err = p.im.client.BeginUpload(ctx, u.to, ocispec.Descriptor{Digest: e.Digest, Size: e.Size})
+		u.upload, err = p.im.client.BeginUpload(ctx, u.to, e.descriptor())
 		if err != nil {
 			return err
 		}

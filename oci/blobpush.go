@@ -131,7 +131,7 @@ func (p *blobPush) begin(ctx context.Context) (there bool, err error) {
 			p.kept = max(p.kept, p.upload.done)
 			return false, nil
 		}
-		if has, asked := p.client.HasBlob(ctx, p.to, p.blob.Digest); has && asked == nil {
+		if has, asked := p.client.HasBlob(ctx, p.to, p.blob); has && asked == nil {
 			return true, nil
 		}
 	}

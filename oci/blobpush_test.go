@@ -69,7 +69,7 @@ func TestUploadInPieces(t *testing.T) {
 						t.Fatalf("%s, %s, once %v: %v", name, host, once, err)
 					}
 					got = append(got, bodies(proxy.Log()[before:]))
-					if has, err := registry.HasBlob(background, r, blobOf(data).Digest); !has || err != nil {
+					if has, err := registry.HasBlob(background, r, blobOf(data)); !has || err != nil {
 						t.Errorf("%s, %s: has it: %v, %v", name, host, has, err)
 					}
 				}
@@ -143,7 +143,7 @@ func TestUploadGoesOn(t *testing.T) {
 		registry, r := newClient(t, oci.Options{Insecure: []string{proxy.Host}, Backoff: 200 * time.Millisecond}), parse(t, proxy.Host+"/a/b")
 		opened := 0
 		err := registry.PutBlob(background, r, blobOf(data), func() (io.ReadCloser, error) { opened++; return opening(data)() })
-		has, asked := registry.HasBlob(background, r, blobOf(data).Digest)
+		has, asked := registry.HasBlob(background, r, blobOf(data))
 		if err != nil || asked != nil || !has {
 			t.Fatalf("%+v: %v, has it: %v, %v", c, err, has, asked)
 		}

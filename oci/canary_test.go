@@ -279,7 +279,7 @@ func redirectCases() []canaryCase {
 			other: only("evil.example:443", leads("GET", 307, "https://evil.example/y"))},
 		{name: "redirect of HEAD", reaches: "registry.example:5001", home: leads("HEAD", 307, "https://registry.example:5001/x"),
 			do: func(t *testing.T, c *oci.Client) error {
-				_, err := c.HasBlob(t.Context(), parse(t, canaryHome+"/a/b"), someDigest)
+				_, err := c.HasBlob(t.Context(), parse(t, canaryHome+"/a/b"), someBlob)
 				return err
 			}},
 	}

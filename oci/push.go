@@ -66,13 +66,20 @@ func headDescriptor(resp *http.Response) ocispec.Descriptor {
 // Kept is Node at the place itself, not at a mirror, with the login for pushing.
 func (c *Client) Kept(ctx context.Context, r Reference) (Node, error) { return c.node(ctx, r, push) }
 
-// HasBlob asks whether the repository of r has a blob.
-func (c *Client) HasBlob(ctx context.Context, r Reference, d digest.Digest) (bool, error) {
-	_, err := c.do(ctx, ask(http.MethodHead, r, push, "/blobs/"+string(d), http.StatusOK))
+// HasBlob asks whether the repository of r has a blob. It is an error if it says to
+// have another size: then it is not the registry that answers.
+func (c *Client) HasBlob(ctx context.Context, r Reference, d ocispec.Descriptor) (bool, error) {
+	resp, err := c.do(ctx, ask(http.MethodHead, r, push, "/blobs/"+string(d.Digest), http.StatusOK))
 	if IsMissing(err) {
 		return false, nil
 	}
-	return err == nil, err
+	if err != nil {
+		return false, err
+	}
+	if n := resp.ContentLength; n > 0 && n != d.Size {
+		return false, fmt.Errorf("%s has %d bytes of blob %s, not %d", r.Name(), n, d.Digest, d.Size)
+	}
+	return true, nil
 }
 
 // Mount makes a blob of another repository of the registry, from, one of the

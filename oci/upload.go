@@ -70,7 +70,7 @@ func (u *Upload) wake(ctx context.Context) error {
 	if u.done == 0 {
 		return nil // it was just begun
 	}
-	_, err := u.client.HasBlob(ctx, u.to, u.blob.Digest)
+	_, err := u.client.HasBlob(ctx, u.to, u.blob)
 	return err
 }
 
@@ -92,7 +92,7 @@ func (u *Upload) commit(ctx context.Context) error {
 	_, err := u.client.do(ctx, q)
 	if IsRefusal(err) {
 		// The answer to an earlier try may have been lost: the upload is no more then.
-		if has, asked := u.client.HasBlob(ctx, u.to, u.blob.Digest); has && asked == nil {
+		if has, asked := u.client.HasBlob(ctx, u.to, u.blob); has && asked == nil {
 			return nil
 		}
 	}
@@ -123,7 +123,7 @@ func (u *Upload) last() request {
 	query := at.Query()
 	query.Set("digest", string(u.blob.Digest))
 	at.RawQuery = query.Encode()
-	return u.request(http.MethodPut, &at, http.StatusCreated, http.StatusNoContent, http.StatusOK)
+	return u.request(http.MethodPut, &at, http.StatusCreated)
 }
 
 // transfer sends a request whose body are all size bytes of the source, which it
