@@ -10,7 +10,7 @@ import (
 )
 
 func shardFlag() cli.Flag {
-	return &cli.StringFlag{Name: "shard", Usage: "bring only the images of part `K/N` (K from 1 or from 0), beside other hosts that bring the others; an import without it then tags releases and writes the objects"}
+	return &cli.StringFlag{Name: "shard", Usage: "bring only the images of part `K/N` (K from 1 or from 0), beside other hosts that bring the others, and write a receipt of it; an import without it then tags releases and writes the objects"}
 }
 
 func shard(c *cli.Context) (bundle.Shard, error) {
