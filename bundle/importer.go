@@ -30,6 +30,7 @@ type Importer struct {
 	sparse   map[digest.Digest]Sparse   // indexes that lack children
 	vital    map[digest.Digest][]string // references that must be there before a release's digest is tagged
 	released map[string]bool            // references that releases consist of
+	door     oci.Reference              // where the registry is asked to let us in; of all images, also if this part has none
 
 	raw     map[digest.Digest][]byte // nodes, checked
 	volumes []*volumeSet             // of the medium that is being read, the whole first, then further copies
@@ -37,28 +38,27 @@ type Importer struct {
 	push    *pusher                  // nil until the registry has answered
 
 	mu      sync.Mutex
-	results map[string]ImageResult     // by reference
-	failed  map[string]error           // likewise
-	proven  map[string]bool            // references that were tagged and asked for since
-	met     map[string][]oci.Reference // what names led to of references that were not there when all were asked for
-	asked   map[string]bool            // references that were not there yet
-	refused map[string]bool            // references that were skipped for what they lack
-	absent  map[int]bool               // volumes that something still needs
-	cut     map[int]bool               // those over which something is cut that is still to come
+	results map[string]ImageResult // by reference
+	failed  map[string]error       // likewise
+	proven  map[string]bool        // references that were tagged and asked for since
+	asked   map[string]bool        // references that were not there yet
+	refused map[string]bool        // references that were skipped for what they lack
+	absent  map[int]bool           // volumes that something still needs
+	cut     map[int]bool           // those over which something is cut that is still to come
 }
 
 // NewImporter begins to import. It connects to nothing.
 func NewImporter(client *oci.Client, o ImportOptions) *Importer {
 	return &Importer{
 		client: client, options: o, results: map[string]ImageResult{}, failed: map[string]error{}, proven: map[string]bool{},
-		met: map[string][]oci.Reference{}, asked: map[string]bool{}, refused: map[string]bool{}, absent: map[int]bool{}, cut: map[int]bool{},
+		asked: map[string]bool{}, refused: map[string]bool{}, absent: map[int]bool{}, cut: map[int]bool{},
 	}
 }
 
 // Medium imports what the volumes of a medium, or of several, bring, as
-// Bundle.Import does. Results and error are those of all media so far; without
-// results the medium is of no use, or the registry of none, and nothing has
-// changed. No file of the medium stays open.
+// Bundle.Import does. Results and error are those of all media so far; nil results
+// say that the medium is of no use, or the registry of none, and nothing has
+// changed: they are empty where there are no images. No file of the medium stays open.
 func (im *Importer) Medium(ctx context.Context, b *Bundle) ([]ImageResult, error) {
 	if err := im.take(b); err != nil {
 		return nil, err
@@ -95,6 +95,9 @@ func (im *Importer) plan(b *Bundle) error {
 	if err := im.options.Placement.check(images); err != nil {
 		return err
 	}
+	if len(images) > 0 {
+		im.door = im.options.Placement.pushed(images[0].names[0])
+	}
 	images = im.options.Shard.of(images)
 	im.bundle, im.images, im.nodes = b, images, content.nodeByDigest()
 	im.vital, im.released = content.releaseParts(), content.releaseReferences()
@@ -109,7 +112,7 @@ func (im *Importer) plan(b *Bundle) error {
 // answers, has what an increment leaves out, and lets us push all that is needed.
 func (im *Importer) begin(ctx context.Context) error {
 	p := newPusher(im)
-	if len(im.images) > 0 {
+	if im.door != (oci.Reference{}) {
 		if err := im.reach(ctx, p); err != nil {
 			return err
 		}
@@ -120,10 +123,10 @@ func (im *Importer) begin(ctx context.Context) error {
 
 func (im *Importer) reach(ctx context.Context, p *pusher) error {
 	place := im.options.Placement
-	if err := im.client.Ping(ctx, place.pushed(im.images[0].names[0]), true); err != nil {
+	if err := im.client.Ping(ctx, im.door, true); err != nil {
 		return err
 	}
-	if err := place.fits(ctx, im.client, im.images); err != nil {
+	if err := place.fits(ctx, im.client, im.door, im.images); err != nil {
 		return err
 	}
 	if err := p.askBase(ctx); err != nil {
@@ -138,7 +141,7 @@ func (im *Importer) run(ctx context.Context) ([]ImageResult, error) {
 	im.absent, im.cut = map[int]bool{}, map[int]bool{}
 	im.push.turn()
 	for _, images := range im.inOrder() {
-		err := forEach(ctx, jobs(im.options.Jobs), len(images), func(ctx context.Context, i int) error {
+		err := forEach(ctx, imagesAtOnce(im.options.Jobs), len(images), func(ctx context.Context, i int) error {
 			im.image(ctx, images[i])
 			return ctx.Err()
 		})
@@ -151,6 +154,10 @@ func (im *Importer) run(ctx context.Context) ([]ImageResult, error) {
 	}
 	return im.list(), im.verdict()
 }
+
+// imagesAtOnce are more than the blobs on their way: while one of these is waited for
+// by all images, there are others for all other blobs.
+func imagesAtOnce(n int) int { return 2*jobs(n) - 1 }
 
 // inOrder are the images that are not there yet, releases after all others.
 func (im *Importer) inOrder() [2][]placed {
@@ -241,36 +248,21 @@ func (im *Importer) attempt(ctx context.Context, image placed) (ImageResult, err
 	return ImageResult{State: StateImported}, err
 }
 
-// present asks the registry, once, whether an image is there. What other images
-// its names lead to is kept.
+// present asks the registry, once, whether an image is there.
 func (im *Importer) present(ctx context.Context, image placed) (bool, error) {
 	im.mu.Lock()
 	asked := im.asked[image.Reference]
-	moved, met := im.met[image.Reference]
 	im.mu.Unlock()
 	if asked {
 		return false, nil
 	}
-	if !met {
-		var present bool
-		var err error
-		if present, moved, err = im.push.present(ctx, image); err != nil || present {
-			return present, err
-		}
+	present, err := im.push.present(ctx, image)
+	if err == nil && !present {
+		im.mu.Lock()
+		defer im.mu.Unlock()
+		im.asked[image.Reference] = true
 	}
-	instead, _ := im.childFor(image)
-	for _, was := range moved {
-		if was.Digest == instead {
-			continue // an earlier import put it there
-		}
-		if err := im.push.keep(ctx, was); err != nil {
-			return false, err
-		}
-	}
-	im.mu.Lock()
-	defer im.mu.Unlock()
-	im.asked[image.Reference] = true
-	return false, nil
+	return present, err
 }
 
 // waitsFor is a component without which a release is not tagged, if one is not

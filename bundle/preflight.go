@@ -14,8 +14,8 @@ import (
 // and given up, two requests.
 
 // preflight asks for leave to push what is not there yet. Images that are there
-// are recorded, and what the names of others lead to is kept. Only what refuses is a
-// refusal: any other failure comes again where it matters.
+// are recorded, and of others that they are not. Only what refuses is a refusal: any
+// other failure comes again where it matters.
 func (im *Importer) preflight(ctx context.Context, p *pusher) error {
 	needy, err := im.needy(ctx, p)
 	if err != nil {
@@ -38,7 +38,7 @@ func (im *Importer) needy(ctx context.Context, p *pusher) (map[oci.Reference]boo
 	for _, images := range im.inOrder() {
 		err := forEach(ctx, jobs(im.options.Jobs), len(images), func(ctx context.Context, i int) error {
 			image := images[i]
-			present, moved, err := p.present(ctx, image)
+			present, err := p.present(ctx, image)
 			if err == nil && present && im.waitsFor(image) == "" {
 				im.record(ImageResult{Reference: image.Reference, Digest: image.Digest, State: StatePresent, Names: im.names(image)})
 				return nil
@@ -46,7 +46,7 @@ func (im *Importer) needy(ctx context.Context, p *pusher) (map[oci.Reference]boo
 			im.mu.Lock()
 			defer im.mu.Unlock()
 			if err == nil && !present {
-				im.met[image.Reference] = moved
+				im.asked[image.Reference] = true
 			}
 			for _, to := range p.repositories(image) {
 				needy[to] = true
