@@ -92,7 +92,16 @@ func names[S fmt.Stringer](all []S) []string {
 // is an error but for samples, with leave; what fails, when all tries have been
 // made, always is. Errors are reported together, not the first alone.
 func Plan(ctx context.Context, client *oci.Client, r Request) (*Content, error) {
-	p := newPlanner(client, r)
+	c, err := newPlanner(client, r).plan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.validate()
+}
+
+// plan makes the content.
+func (p *planner) plan(ctx context.Context) (*Content, error) {
+	r := p.request
 	if err := p.streams(r.Streams); err != nil {
 		return nil, err
 	}
