@@ -19,8 +19,12 @@ func (p *planner) content() (*Content, error) {
 	if err := p.vitalMissing(); err != nil {
 		return nil, err
 	}
-	c := &Content{Images: []Image{}, Nodes: []Node{}, Blobs: []Blob{}, read: map[digest.Digest][]byte{}}
-	a := assembler{planner: p, content: c, placed: map[digest.Digest]bool{}, blobs: map[digest.Digest]int{}}
+	blobs := 0 // at most: what images share is there once
+	for d := range p.carried {
+		blobs += 1 + len(p.nodes[d].Layers)
+	}
+	c := &Content{Images: make([]Image, 0, len(p.images)), Nodes: make([]Node, 0, len(p.carried)), Blobs: make([]Blob, 0, blobs), read: map[digest.Digest][]byte{}}
+	a := assembler{planner: p, content: c, placed: map[digest.Digest]bool{}, blobs: make(map[digest.Digest]int, blobs)}
 	for _, ref := range slices.Sorted(maps.Keys(p.images)) {
 		c.Images = append(c.Images, Image{Reference: ref, Digest: p.images[ref], Index: p.lists[ref]})
 		if err := a.node(p.images[ref]); err != nil {
