@@ -32,7 +32,7 @@ func TestPlanIsLight(t *testing.T) { // alone: it looks at the memory of all
 	const blobs = images * (ocitest.CrowdLayers + 1)
 	for what, bytes := range map[string]int64{"a plan": planned, "an inventory": made} {
 		t.Logf("%s keeps %d bytes for each blob", what, bytes/blobs)
-		if bytes > 450*blobs {
+		if bytes > 350*blobs {
 			t.Errorf("%s keeps %d bytes for each blob", what, bytes/blobs)
 		}
 	}
