@@ -29,7 +29,7 @@ func (im *Importer) preflight(ctx context.Context, p *pusher) error {
 	if err != nil {
 		return err
 	}
-	return closed(im.options.Placement.To, places)
+	return closed(im.options.Placement.To, places, false)
 }
 
 // needy are the repositories into which something must be pushed.

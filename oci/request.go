@@ -72,6 +72,14 @@ func (c *Client) sendNow(ctx context.Context, client *http.Client, q request) (*
 	}
 	w.stop()
 	resp.Body = &watchedBody{resp.Body, w}
+	if page := pageOf(q, resp); page != nil {
+		drain(resp)
+		err := requestError(q.method, q.url, page)
+		if isRetryableStatus(page.Status) {
+			err = transientError{err}
+		}
+		return nil, err
+	}
 	if !slices.Contains(q.want, resp.StatusCode) {
 		answer := statusError(resp)
 		answer.aside = q.aside
