@@ -39,7 +39,7 @@ const (
 	StatePresent  = "present"  // its names led to its digest before
 	StateSkipped  = "skipped"  // it is missing, or on volumes that were not given, or sparse and refused, or waits for a part
 	StateFailed   = "failed"
-	StateOpen     = "open"    // the import was interrupted before
+	StateOpen     = "open"    // the import was interrupted before, or the registry was not available any more
 	StatePlanned  = "planned" // by Rehearse
 )
 
@@ -146,11 +146,14 @@ func (im *Importer) names(image placed) []string {
 func (im *Importer) list() []ImageResult {
 	var list []ImageResult
 	for _, image := range im.images {
-		if r, there := im.results[image.Reference]; there {
-			list = append(list, r)
-		} else {
-			list = append(list, ImageResult{Reference: image.Reference, Digest: image.Digest, State: StateOpen})
+		r, there := im.results[image.Reference]
+		if !there {
+			r = ImageResult{Reference: image.Reference, Digest: image.Digest, State: StateOpen}
 		}
+		if r.State == StateOpen && im.outage.now() != nil {
+			r.Reason = im.options.Placement.To.Host + " is not available any more"
+		}
+		list = append(list, r)
 	}
 	for _, m := range im.bundle.Inventory.Content.Missing {
 		if m.Parent == "" && !im.options.Shard.divides() {
