@@ -17,6 +17,38 @@ import (
 	"airlift/oci/ocitest"
 )
 
+// TestNamesAreAskedForOnce: what the registry said of a name when all were asked for is
+// not asked again, though a release be there whose component is not.
+func TestNamesAreAskedForOnce(t *testing.T) {
+	t.Parallel()
+	m, _ := interrupted(t)
+	far := ocitest.StartRegistry(t)
+	for _, want := range []int{len(m.inv.Content.Images), 1} {
+		p := ocitest.Misbehave(t, far.Host, nil)
+		results, err := importInto(t.Context(), t, m, p.Host, 0)
+		check(t, err)
+		imported := 0
+		for _, r := range results {
+			if r.State == bundle.StateImported {
+				imported++
+			}
+		}
+		asked := 0
+		for request, n := range p.Requests() {
+			if strings.HasPrefix(request, "HEAD ") && strings.Contains(request, "/manifests/") {
+				if asked++; n != 1 {
+					t.Errorf("%s, %d times", request, n)
+				}
+			}
+		}
+		if imported != want || asked < len(results) {
+			t.Errorf("%d were imported, not %d, and %d names asked for", imported, want, asked)
+		}
+		component := references(t, m.inv.Content.Releases[0].Components[0].Image)[0]
+		far.Builder().DeleteManifest("far/"+component.Repository, component.Digest)
+	}
+}
+
 // threeNamespaces is a bundle for repositories in several namespaces, of several
 // depths.
 func threeNamespaces(t *testing.T) (*ocitest.Registry, *bundle.Bundle) {
