@@ -63,7 +63,7 @@ func (c *Client) sendNow(ctx context.Context, client *http.Client, q request) (*
 	w := c.watch(try, orElse(q.limit, c.stall))
 	resp, err := c.exchange(w, client, q)
 	if err != nil {
-		_, transient, wait := n.read()
+		transient, wait := n.read()
 		w.end()
 		if answer := loginAnswer(err, wait); answer != nil {
 			return nil, c.withLookup(answer, q.reference())

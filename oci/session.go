@@ -127,13 +127,11 @@ func handshake[T any](ctx context.Context, c *Client, registry name.Registry, r 
 		if err == nil {
 			return got, nil
 		}
-		failure, transient, wait := n.read()
+		transient, wait := n.read()
 		if answer := loginAnswer(err, wait); answer != nil {
 			return got, c.withLookup(answer, r)
 		}
-		if failure != nil && !c.isInsecure(registry.RegistryStr()) {
-			err = failure // without the fallback to plain HTTP that the gate refused
-		}
+		err = n.failure(err, c.isInsecure(registry.RegistryStr()))
 		return got, w.judge(fmt.Errorf("log in to %s: %w", registry.RegistryStr(), err), transient)
 	})
 }
