@@ -171,6 +171,8 @@ func bundleHint(err error) string {
 		return `"airlift verify --trusted-key NAME.pub DIR" lists all damage; copy what it names again from where it is whole`
 	case errors.Is(err, bundle.ErrUnsealed):
 		return "finish the export, or make it again: nothing says yet that this medium is complete"
+	case errors.Is(err, bundle.ErrLeftOut):
+		return "import the increment into the registry that has its base, or export it again without --since"
 	case errors.Is(err, bundle.ErrAbsent):
 		return "give the directories of all media in one command"
 	case errors.Is(err, bundle.ErrLocked):
