@@ -84,7 +84,8 @@ func (r ImageResult) isThere() bool { return r.State == StateImported || r.State
 // connection: damage that shows without reading all, collisions of names, names
 // that mirror sets cannot express, content that is missing without leave. What
 // fails later fails for its image alone: the result lists every image, and the
-// error is of all classes that occurred.
+// error is of all classes that occurred. A registry that is not available (any more)
+// ends the import: an *UnavailableError, and what was not brought is open.
 func (b *Bundle) Import(ctx context.Context, client *oci.Client, o ImportOptions) ([]ImageResult, error) {
 	im := NewImporter(client, o)
 	im.last = true
