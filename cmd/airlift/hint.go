@@ -115,7 +115,13 @@ func networkHint(err error) string {
 	return ""
 }
 
+// pageHint is for a registry behind what is made for people.
+const pageHint = "something before the registry wants people to log in: have it let requests below /v2/ through, or name the registry by an address that does not lead there"
+
 func registryHint(err error) string {
+	if errors.As(err, new(*oci.PageError)) {
+		return pageHint
+	}
 	var answer *oci.StatusError
 	if !errors.As(err, &answer) {
 		return ""
