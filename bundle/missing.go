@@ -154,7 +154,8 @@ func (p *planner) askBlob(ctx context.Context, b *neededBlob) {
 }
 
 // neededBlobs are the blobs of all images, each with the repositories that it is
-// needed from, in the order of the images. What is a node too is at hand.
+// needed from, in the order of the images. What is a node too is at hand, and nobody
+// fetches what the far side has.
 func (p *planner) neededBlobs() []*neededBlob {
 	var all []*neededBlob
 	known := map[digest.Digest]*neededBlob{}
@@ -162,7 +163,7 @@ func (p *planner) neededBlobs() []*neededBlob {
 		ref, _ := oci.ParseReference(name)
 		p.carriedBelow(p.images[name], func(n oci.Node) {
 			for _, d := range blobsOf(n) {
-				if _, isNode := p.nodes[d.Digest]; isNode {
+				if _, isNode := p.nodes[d.Digest]; isNode || p.request.isThere(d.Digest) {
 					continue
 				}
 				if known[d.Digest] == nil {
@@ -174,6 +175,11 @@ func (p *planner) neededBlobs() []*neededBlob {
 		})
 	}
 	return all
+}
+
+// isThere says whether the far side has a blob.
+func (r Request) isThere(d digest.Digest) bool {
+	return slices.ContainsFunc(r.Since, func(s *Since) bool { return s.blobs[d] != nil })
 }
 
 func (b *neededBlob) neededFor(image oci.Reference) {
