@@ -185,11 +185,11 @@ func readBlob(ctx context.Context, client *oci.Client, at oci.Reference, blob oc
 		sum := sha256.New()
 		_, err = io.Copy(sum, body)
 		if got := digest.NewDigest(digest.SHA256, sum); err == nil && got != blob.Digest {
-			err = fmt.Errorf("%w, %s", errSpoilt, got)
+			err = fmt.Errorf("%w: the registry sent %s", errSpoilt, got)
 		}
 	}
 	if err != nil {
-		err = fmt.Errorf("read blob %s of %s: %w", blob.Digest, at.Name(), err)
+		err = fmt.Errorf("check blob %s of %s: %w", blob.Digest, at.Name(), err)
 	}
 	return err
 }

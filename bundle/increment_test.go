@@ -392,13 +392,13 @@ func TestIncrementProved(t *testing.T) {
 		lacks  *bundle.BaseError // nil = another error, of which it says
 		says   string
 	}{
-		"other bytes":  {"GET", ocitest.Fault{Corrupt: true, At: 100}, &bundle.BaseError{Damaged: left}, "far/team/one: the contents have another digest, sha256:"},
+		"other bytes":  {"GET", ocitest.Fault{Corrupt: true, At: 100}, &bundle.BaseError{Damaged: left}, "far/team/one: the contents have another digest: the registry sent sha256:"},
 		"another size": {"HEAD", ocitest.Fault{Header: http.Header{"Content-Length": {"7"}}}, &bundle.BaseError{Damaged: left}, "has 7 bytes of blob"},
-		"none":         {"GET", ocitest.Fault{Status: http.StatusNotFound}, &bundle.BaseError{Blobs: left}, "far/team/one says that it has it: read blob"},
+		"none":         {"GET", ocitest.Fault{Status: http.StatusNotFound}, &bundle.BaseError{Blobs: left}, "far/team/one says that it has it: check blob"},
 		"denied":       {"GET", ocitest.Fault{Status: http.StatusForbidden}, &bundle.BaseError{Denied: left}, "far/team/one does not say"},
 		"an error":     {"GET", ocitest.Fault{Status: http.StatusInternalServerError}, nil, "500"},
 		"no answer":    {"GET", ocitest.Fault{Drop: true}, nil, "far/team/one"},
-		"broken off":   {"GET", ocitest.Fault{Cut: true}, nil, "read blob " + string(left[0])},
+		"broken off":   {"GET", ocitest.Fault{Cut: true}, nil, "check blob " + string(left[0])},
 	} {
 		dst := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, nil)
 		_, err := one.into(t, dst.Host, bundle.ImportOptions{})
