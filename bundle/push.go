@@ -340,14 +340,18 @@ func (p *pusher) fill(ctx context.Context, to oci.Reference, root digest.Digest,
 }
 
 // all brings the blobs of nodes into a repository, side by side. What is lacking does
-// not keep the rest from being brought: the medium may not come again.
+// not keep the rest from being brought: the medium may not come again. When one fails
+// otherwise no other is begun, but those on their way go on: other images wait for them.
 func (p *pusher) all(ctx context.Context, to oci.Reference, nodes []Node, since int64) error {
 	var blobs []digest.Digest
 	for _, n := range nodes {
 		blobs = union(blobs, n.blobs())
 	}
 	lacking := make([]error, len(blobs))
-	err := forEach(ctx, jobs(p.im.options.Jobs), len(blobs), func(ctx context.Context, i int) error {
+	err := forEach(ctx, jobs(p.im.options.Jobs), len(blobs), func(begin context.Context, i int) error {
+		if begin.Err() != nil {
+			return begin.Err()
+		}
 		err := p.blob(ctx, to, blobs[i], since)
 		if isLack(err) {
 			lacking[i], err = err, nil

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -194,6 +195,44 @@ func TestSharedBlobHoldsNoJob(t *testing.T) {
 	m := export(t, c, inventory(t, plan(t, c, bundle.Request{Images: references(t, "quay.io/team/a:v1", "quay.io/team/b:v1", "quay.io/team/c:v1")}), 0))
 	_, err := m.open(t).Import(t.Context(), c, bundle.ImportOptions{Placement: to(t, far.Host), Jobs: 2})
 	check(t, err)
+}
+
+// TestBlobGoesOn: a layer on its way is not given up when another of its image fails:
+// images that share it may wait for it.
+func TestBlobGoesOn(t *testing.T) {
+	t.Parallel()
+	var good, bad ocispec.Descriptor
+	near := source(t, func(b *ocitest.Builder) {
+		good, bad = b.RandomLayer("team/app", "good", 2000), b.RandomLayer("team/app", "bad", 2000)
+		b.Image("team/app", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{good, bad}})
+	})
+	began, refused := make(chan struct{}), make(chan struct{})
+	begin, refuse := sync.OnceFunc(func() { close(began) }), sync.OnceFunc(func() { close(refused) })
+	far := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, func(r *http.Request) *ocitest.Fault {
+		if r.Method != http.MethodPut {
+			return nil
+		}
+		switch r.URL.Query().Get("digest") {
+		case string(bad.Digest):
+			<-began
+			refuse()
+			return &ocitest.Fault{Status: http.StatusForbidden}
+		case string(good.Digest):
+			begin()
+			<-refused
+			<-time.After(100 * time.Millisecond) // there is time to give it up
+		}
+		return nil
+	})
+	c := client(t, near.Host, far.Host)
+	m := export(t, c, inventory(t, plan(t, c, bundle.Request{Images: references(t, "quay.io/team/app:v1")}), 0))
+	results, err := m.open(t).Import(t.Context(), c, bundle.ImportOptions{Placement: to(t, far.Host)})
+	if err == nil || len(results) != 1 || results[0].State != bundle.StateFailed {
+		t.Errorf("%+v, %v", results, err)
+	}
+	if there, err := c.HasBlob(t.Context(), references(t, far.Host+"/team/app:v1")[0], good); err != nil || !there {
+		t.Errorf("the other layer is there: %v, %v", there, err)
+	}
 }
 
 func manifestOf(b *ocitest.Builder, d ocispec.Descriptor) []byte {
