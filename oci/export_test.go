@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"context"
 	"io"
 	"time"
 )
@@ -43,3 +44,11 @@ func (c *Client) Rests(registry string) time.Duration {
 
 // Piece is how much of a blob a registry is sent with one request.
 func (c *Client) Piece(registry string) int64 { return c.piece(registry) }
+
+// Shared is what many need and one finds out.
+type Shared = shared[int]
+
+// Find is what each of them calls.
+func Find(ctx context.Context, s *Shared, find func() (int, error)) (int, error) {
+	return s.get(ctx, find)
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -26,45 +27,75 @@ type sessionKey struct {
 	from                 string // a repository to mount from; usually empty
 }
 
-// once is what is found out once, by the first who needs it; the others wait for
-// it. Where that fails, the next one tries.
-type once[T any] struct {
-	turn  chan struct{} // holds one token: whose turn it is
-	found bool
-	value T
+// shared is what is found out once, by the first who needs it; the others wait for
+// it, and share its error too. Who comes after an error tries anew.
+type shared[T any] struct {
+	mu      sync.Mutex
+	current *attempt[T] // under way, or what it found; nil before, and after an error
 }
 
-// onceOf is that of a key. All that has to do with it lies in the client.
-func onceOf[K comparable, T any](c *Client, all map[K]*once[T], key K) *once[T] {
+// attempt is one try to find something out, for all who wait for it.
+type attempt[T any] struct {
+	ended chan struct{} // closed at its end; what follows is of before that
+	value T
+	err   error
+	left  bool // its finder went away: the error is of nobody else
+}
+
+// sharedOf is that of a key. All that has to do with it lies in the client.
+func sharedOf[K comparable, T any](c *Client, all map[K]*shared[T], key K) *shared[T] {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if all[key] == nil {
-		all[key] = &once[T]{turn: make(chan struct{}, 1)}
+		all[key] = &shared[T]{}
 	}
 	return all[key]
 }
 
-func (o *once[T]) get(ctx context.Context, find func() (T, error)) (T, error) {
-	select {
-	case o.turn <- struct{}{}:
-		defer func() { <-o.turn }()
-	case <-ctx.Done():
-		var none T
-		return none, ended(ctx)
+func (s *shared[T]) get(ctx context.Context, find func() (T, error)) (T, error) {
+	for {
+		found, mine := s.join()
+		if mine {
+			found.value, found.err = find()
+			found.left = found.err != nil && ctx.Err() != nil
+			s.end(found)
+			return found.value, found.err
+		}
+		select {
+		case <-found.ended:
+			if !found.left {
+				return found.value, found.err
+			}
+		case <-ctx.Done():
+			var none T
+			return none, ended(ctx)
+		}
 	}
-	if o.found {
-		return o.value, nil
+}
+
+// join gives the attempt at hand, and says whether it is the caller who is to do it.
+func (s *shared[T]) join() (found *attempt[T], mine bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current == nil {
+		s.current, mine = &attempt[T]{ended: make(chan struct{})}, true
 	}
-	value, err := find()
-	if err == nil {
-		o.value, o.found = value, true
+	return s.current, mine
+}
+
+// end tells all who wait what came of an attempt.
+func (s *shared[T]) end(found *attempt[T]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if found.err != nil {
+		s.current = nil
 	}
-	return value, err
+	close(found.ended)
 }
 
 // session logs in for a key, or finds the login: a client whose transport is one.
 func (c *Client) session(ctx context.Context, key sessionKey) (*http.Client, error) {
-	return onceOf(c, c.sessions, key).get(ctx, func() (*http.Client, error) { return c.login(ctx, key) })
+	return sharedOf(c, c.sessions, key).get(ctx, func() (*http.Client, error) { return c.login(ctx, key) })
 }
 
 func (c *Client) login(ctx context.Context, key sessionKey) (*http.Client, error) {
@@ -96,7 +127,7 @@ func (c *Client) login(ctx context.Context, key sessionKey) (*http.Client, error
 
 // greeting is what r's registry says to whoever comes first. It is asked once.
 func (c *Client) greeting(ctx context.Context, registry name.Registry, r Reference) (*greeting, error) {
-	return onceOf(c, c.greetings, r.Registry).get(ctx, func() (*greeting, error) {
+	return sharedOf(c, c.greetings, r.Registry).get(ctx, func() (*greeting, error) {
 		return handshake(ctx, c, registry, r, func(ctx context.Context) (*greeting, error) { return c.greet(ctx, registry) })
 	})
 }

@@ -1,6 +1,7 @@
 package oci_test
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -15,6 +16,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"airlift/oci"
 	"airlift/oci/ocitest"
@@ -320,6 +323,71 @@ func TestOneGreeting(t *testing.T) {
 		if greeted.Load() != 1 || issued.Load() != tokens || served.Load() != 2*repositories {
 			t.Errorf("%s: asked %d times what it wants to know, %d tokens, %d manifests", kind, greeted.Load(), issued.Load(), served.Load())
 		}
+	}
+}
+
+// What cannot be found out is tried once for all who wait for it, but for what its finder
+// alone is to blame for: that he went away.
+func TestSharedError(t *testing.T) {
+	const waiting = 8
+	broken := errors.New("broken")
+	for name, test := range map[string]struct {
+		leaves bool // the first finder does
+		err    error
+		tries  int
+	}{
+		"an error":             {false, broken, 1},
+		"a finder that leaves": {true, nil, 2},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var s oci.Shared
+			tries := 0
+			first, leave := context.WithCancel(t.Context())
+			find := func() (int, error) {
+				tries++
+				time.Sleep(time.Second)
+				switch {
+				case tries > 1:
+					return 7, nil
+				case test.leaves:
+					leave()
+					return 0, first.Err()
+				}
+				return 0, broken
+			}
+			var all sync.WaitGroup
+			all.Go(func() {
+				if _, err := oci.Find(first, &s, find); err == nil {
+					t.Errorf("%s: the first has no error", name)
+				}
+			})
+			synctest.Wait()
+			for range waiting {
+				all.Go(func() {
+					if _, err := oci.Find(t.Context(), &s, find); err != test.err {
+						t.Errorf("%s: one who waited has %v", name, err)
+					}
+				})
+			}
+			gone, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			if _, err := oci.Find(gone, &s, find); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: one who does not wait has %v", name, err)
+			}
+			all.Wait()
+			if tries != test.tries {
+				t.Errorf("%s: tried %d times", name, tries)
+			}
+			for range 2 { // whoever comes later
+				if got, err := oci.Find(t.Context(), &s, find); got != 7 || err != nil {
+					t.Errorf("%s: later there is %d, %v", name, got, err)
+				}
+			}
+			if tries != 2 {
+				t.Errorf("%s: tried %d times in all", name, tries)
+			}
+			leave()
+		})
 	}
 }
 
