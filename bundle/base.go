@@ -25,7 +25,7 @@ func (e Entry) isLeftOut() bool { return e.Offset < 0 }
 type BaseError struct {
 	Blobs   []digest.Digest // that no repository has, in the order of the content
 	Damaged []digest.Digest // likewise, but that one has with other bytes
-	Denied  []digest.Digest // likewise, but that one may have which does not let us ask
+	Denied  []digest.Digest // likewise, but that one may have which does not let us ask; some may be damaged in another
 	Refusal error           // what one of these answered; nil if nothing is denied
 	Base    []Base          // the bundles that brought them, as the increment says
 	Alone   bool            // no receipt said where they could be
@@ -43,8 +43,15 @@ func (e *BaseError) Error() string {
 	return fmt.Sprintf("the bundle is an increment, and the registry %s %d of the blobs that it leaves out: %s; what has them is the base: %s", lacks, len(e.All()), e.what, BaseWords(e.Base))
 }
 
-// All are the blobs that the registry does not give.
-func (e *BaseError) All() []digest.Digest { return slices.Concat(e.Blobs, e.Damaged, e.Denied) }
+// All are the blobs that the registry does not give, each once.
+func (e *BaseError) All() []digest.Digest {
+	listed := map[digest.Digest]bool{}
+	return slices.DeleteFunc(slices.Concat(e.Blobs, e.Damaged, e.Denied), func(d digest.Digest) bool {
+		was := listed[d]
+		listed[d] = true
+		return was
+	})
+}
 
 // BaseWords name the bundles of a base, the last one first.
 func BaseWords(base []Base) string {
@@ -108,11 +115,14 @@ func (im *Importer) baseError(absent map[digest.Digest][]error) error {
 		if !is {
 			continue
 		}
-		if i := slices.IndexFunc(doubts, oci.IsDenied); i >= 0 {
-			e.Denied, e.Refusal = append(e.Denied, d), doubts[i]
-		} else if slices.ContainsFunc(doubts, isSpoilt) {
+		denied, spoilt := slices.IndexFunc(doubts, oci.IsDenied), slices.ContainsFunc(doubts, isSpoilt)
+		if denied >= 0 {
+			e.Denied, e.Refusal = append(e.Denied, d), doubts[denied]
+		}
+		if spoilt {
 			e.Damaged = append(e.Damaged, d)
-		} else {
+		}
+		if denied < 0 && !spoilt {
 			e.Blobs = append(e.Blobs, d)
 		}
 		line := fmt.Sprintf("%s (needed by %s)", d, listSome(users[d], 2))
@@ -146,7 +156,7 @@ func (p *pusher) inBase(ctx context.Context, b *pushedBlob) (found bool, doubts 
 		case oci.IsMissing(err) || isSpoilt(err):
 			doubts = append(doubts, fmt.Errorf("%s says that it has it: %w", at.Name(), err))
 		case err != nil:
-			return false, nil, err
+			return false, nil, fmt.Errorf("ask for what this increment leaves out: %w", err)
 		case found:
 			p.arrived(b, at, wasThere)
 			return true, nil, nil

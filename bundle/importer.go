@@ -66,6 +66,7 @@ func (im *Importer) Medium(ctx context.Context, b *Bundle) ([]ImageResult, error
 		return nil, err
 	}
 	defer im.release()
+	im.outage.found = nil
 	if im.push == nil {
 		if err := im.begin(ctx); err != nil {
 			return nil, err
@@ -116,7 +117,7 @@ func (im *Importer) begin(ctx context.Context) error {
 	p := newPusher(im)
 	if im.door != (oci.Reference{}) {
 		if err := im.reach(ctx, p); err != nil {
-			return im.unavailable(err)
+			return cmp.Or(im.outageOf(ctx, err), err)
 		}
 	}
 	im.push = p
@@ -126,6 +127,7 @@ func (im *Importer) begin(ctx context.Context) error {
 func (im *Importer) reach(ctx context.Context, p *pusher) error {
 	place := im.options.Placement
 	if err := im.client.Ping(ctx, im.door, true); err != nil {
+		im.outage.found = im.outageBy(err)
 		return err
 	}
 	if err := place.fits(ctx, im.client, im.door, im.images); err != nil {
@@ -140,7 +142,7 @@ func (im *Importer) reach(ctx context.Context, p *pusher) error {
 // run imports every image that is not there yet; releases last, so that their
 // tags come when all their components are there.
 func (im *Importer) run(ctx context.Context) ([]ImageResult, error) {
-	im.absent, im.cut, im.outage.found = map[int]bool{}, map[int]bool{}, nil
+	im.absent, im.cut = map[int]bool{}, map[int]bool{}
 	im.push.turn()
 	for _, images := range im.inOrder() {
 		err := forEach(ctx, imagesAtOnce(im.options.Jobs), len(images), func(ctx context.Context, i int) error {

@@ -219,8 +219,11 @@ func TestIncrementDenied(t *testing.T) {
 	_, err := one.into(t, far.Host, bundle.ImportOptions{})
 	check(t, err)
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
-		var made atomic.Bool
+		var made, spoilt atomic.Bool
 		dst := ocitest.Misbehave(t, far.Host, func(r *http.Request) *ocitest.Fault {
+			if spoilt.Load() && strings.Contains(r.URL.Path, "/team/three/blobs/") {
+				return &ocitest.Fault{Status: http.StatusOK, Header: http.Header{"Content-Length": {"7"}}}
+			}
 			made.CompareAndSwap(false, r.Method == http.MethodPost)
 			if !made.Load() && strings.Contains(r.URL.Path, "/team/two/blobs/") {
 				return &ocitest.Fault{Status: status}
@@ -233,6 +236,13 @@ func TestIncrementDenied(t *testing.T) {
 			t.Errorf("%q lack, %q are denied: %v", lacks.Blobs, lacks.Denied, lacks.Refusal)
 		}
 		wantError(t, lacks, nil, "lacks or hides 1 of", dst.Host+"/far/team/two does not say: HEAD "+dst.Host+"/v2/far/team/two/blobs/"+string(left[0])+": "+fmt.Sprint(status))
+		spoilt.Store(true) // elsewhere: both are to be mended
+		lacks = wantRefused(t, two, dst, o, bundle.Base{Content: one.inv.ContentID(), Sequence: 1})
+		if len(lacks.Blobs) > 0 || !slices.Equal(lacks.Denied, left) || !slices.Equal(lacks.Damaged, left) || !slices.Equal(lacks.All(), left) {
+			t.Errorf("%q lack, %q are denied, %q damaged", lacks.Blobs, lacks.Denied, lacks.Damaged)
+		}
+		wantError(t, lacks, nil, "lacks or has damaged or hides 1 of", "/far/team/two does not say", "/far/team/three says that it has it")
+		spoilt.Store(false)
 		o.Held = []bundle.Held{{Names: []string{dst.Host + "/far/team/one:v1"}}}
 		check(t, b.AskBase(t.Context(), client(t, dst.Host, dst.Host), o))
 		for _, r := range dst.Log() {
@@ -410,9 +420,8 @@ func TestIncrementProved(t *testing.T) {
 			return nil
 		})
 		if answer.lacks == nil {
-			var lacks *bundle.BaseError
 			receipt, err := two.into(t, dst.Host, bundle.ImportOptions{Prove: true})
-			if receipt != nil || errors.As(err, &lacks) {
+			if receipt != nil || errors.As(err, new(*bundle.BaseError)) || errors.As(err, new(*bundle.UnavailableError)) {
 				t.Errorf("%s: %v, %v", name, receipt, err)
 			}
 			wantError(t, err, nil, answer.says)

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -25,7 +26,7 @@ func (im *Importer) preflight(ctx context.Context, p *pusher) error {
 		return err
 	}
 	places := sortedPlaces(needy)
-	err = askAll(ctx, im.options.Jobs, len(places), func(ctx context.Context, i int) error {
+	err = im.askAll(ctx, len(places), func(ctx context.Context, i int) error {
 		err := im.client.CanPush(ctx, places[i].at)
 		places[i].judge(err)
 		return err
@@ -40,7 +41,7 @@ func (im *Importer) preflight(ctx context.Context, p *pusher) error {
 func (im *Importer) needy(ctx context.Context, p *pusher) (map[oci.Reference]bool, error) {
 	order := im.inOrder()
 	images := slices.Concat(order[0], order[1])
-	err := askAll(ctx, im.options.Jobs, len(images), func(ctx context.Context, i int) error {
+	err := im.askAll(ctx, len(images), func(ctx context.Context, i int) error {
 		_, err := im.meet(ctx, p, images[i])
 		return err
 	})
@@ -57,25 +58,12 @@ func (im *Importer) needy(ctx context.Context, p *pusher) (map[oci.Reference]boo
 	return needy, err
 }
 
-// askAll puts n questions to a registry. One that is not available is found out by the
-// first, and by the last as well, for it could be the question: then no other is put,
-// and the error is what it gave. Errors of single questions are for ask to note.
-func askAll(ctx context.Context, most, n int, ask func(context.Context, int) error) error {
-	if n == 0 {
-		return nil
-	}
-	from, to := 1, n
-	err := ask(ctx, 0)
-	if oci.IsUnavailable(err) && n > 1 {
-		to = n - 1
-		err = ask(ctx, to)
-	}
-	if oci.IsUnavailable(err) {
-		return err
-	}
-	return forEach(ctx, jobs(most), to-from, func(ctx context.Context, i int) error {
-		_ = ask(ctx, from+i) // noted
-		return ctx.Err()
+// askAll puts n questions to the registry, until it is not available any more. Errors of
+// single questions are for ask to note.
+func (im *Importer) askAll(ctx context.Context, n int, ask func(context.Context, int) error) error {
+	return forEach(ctx, jobs(im.options.Jobs), n, func(ctx context.Context, i int) error {
+		err := ask(ctx, i)
+		return cmp.Or(im.outageOf(ctx, err), ctx.Err())
 	})
 }
 
@@ -96,22 +84,14 @@ func (e *UnavailableError) Error() string {
 
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
-// unavailable names what keeps an import from being begun.
-func (im *Importer) unavailable(err error) error {
-	if !oci.IsUnavailable(err) {
-		return err
-	}
-	return &UnavailableError{Host: im.options.Placement.To.Host, Err: err}
-}
-
 // outage is what has become of a registry meanwhile: one for all who ask.
 type outage struct {
 	mu    sync.Mutex
 	found error // an *UnavailableError; nil as long as it answers
 }
 
-// outageOf tells a failure of one image from one of the registry, which it asks, once,
-// whether it is there at all. nil says that it is.
+// outageOf tells the failure of one question from one of the registry, which it asks,
+// once, whether it is there at all. nil says that it is.
 func (im *Importer) outageOf(ctx context.Context, err error) error {
 	if !oci.IsUnavailable(err) {
 		return nil
@@ -119,11 +99,17 @@ func (im *Importer) outageOf(ctx context.Context, err error) error {
 	im.outage.mu.Lock()
 	defer im.outage.mu.Unlock()
 	if im.outage.found == nil {
-		if err := im.client.Ping(ctx, im.door, true); oci.IsUnavailable(err) {
-			im.outage.found = &UnavailableError{im.options.Placement.To.Host, true, err}
-		}
+		im.outage.found = im.outageBy(im.client.Ping(ctx, im.door, true))
 	}
 	return im.outage.found
+}
+
+// outageBy is what the failure of a ping means, nil if the registry answers.
+func (im *Importer) outageBy(ping error) error {
+	if !oci.IsUnavailable(ping) {
+		return nil
+	}
+	return &UnavailableError{im.options.Placement.To.Host, im.push != nil, ping}
 }
 
 // now is the outage that was found, if any.

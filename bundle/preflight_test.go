@@ -218,7 +218,7 @@ func TestLeaveIsAskedForOnce(t *testing.T) {
 // but what it fails.
 func TestUnavailable(t *testing.T) {
 	t.Parallel()
-	const images, tries = 9, 3
+	const images, tries = 24, 3
 	var names []string
 	near := source(t, func(b *ocitest.Builder) {
 		for i := range images {
@@ -229,36 +229,41 @@ func TestUnavailable(t *testing.T) {
 	})
 	c := client(t, near.Host)
 	b := export(t, c, inventory(t, plan(t, c, bundle.Request{Images: references(t, names...)}), 0)).open(t)
-	of := func(method, part string) func(*http.Request, int) bool {
-		return func(r *http.Request, _ int) bool { return r.Method == method && strings.Contains(r.URL.Path, part) }
+	of := func(method, part string) func(*http.Request, int, int) bool {
+		return func(r *http.Request, _, _ int) bool { return r.Method == method && strings.Contains(r.URL.Path, part) }
 	}
-	any := func(*http.Request, int) bool { return true }
+	since := func(from int) func(*http.Request, int, int) bool {
+		return func(_ *http.Request, _, all int) bool { return all >= from }
+	}
 	for name, test := range map[string]struct {
-		fails   func(r *http.Request, before int) bool // before: how often it was made
-		counted string                                 // a method
-		most    int                                    // requests of it; net/http makes some of them twice
-		failed  int                                    // images; -1 = nothing is begun
+		fails   func(r *http.Request, before, all int) bool // before: how often it was made; all: requests that were
+		counted string                                      // a method
+		most    int                                         // requests of it; net/http makes some of them twice
+		failed  int                                         // images; -1 = nothing is begun
 	}{
-		"all of it":            {any, "", 2 * tries, -1},
-		"names":                {of(http.MethodHead, "/manifests/"), http.MethodHead, 4 * tries, -1},
-		"uploads":              {of(http.MethodPost, ""), http.MethodPost, 2 * tries, -1},
+		"all of it":            {since(0), "", 2 * tries, -1},
+		"all but a few":        {since(7), "", 7 + 2*(8+1)*tries, -1}, // eight at once, and the question whether it is there
+		"all but the names":    {since(7 + images), "", 7 + images + 2*(8+1)*tries, -1},
+		"names":                {of(http.MethodHead, "/manifests/"), http.MethodHead, 100 * images, images},
+		"uploads":              {of(http.MethodPost, ""), http.MethodPost, 100 * images, images},
 		"the first name":       {of(http.MethodHead, "/app0/manifests/"), http.MethodHead, 100 * images, 1},
 		"the first repository": {of(http.MethodPost, "/app0/"), http.MethodPost, 100 * images, 1},
 		"another repository":   {of(http.MethodPost, "/app4/"), http.MethodPost, 100 * images, 1},
-		"the last repository":  {of(http.MethodPost, "/app8/"), http.MethodPost, 100 * images, 1},
-		"each request once":    {func(_ *http.Request, before int) bool { return before == 0 }, http.MethodPut, 100 * images, 0},
+		"the last repository":  {of(http.MethodPost, "/app23/"), http.MethodPost, 100 * images, 1},
+		"each request once":    {func(_ *http.Request, before, _ int) bool { return before == 0 }, http.MethodPut, 100 * images, 0},
 	} {
 		for kind, fault := range map[string]ocitest.Fault{"dropped": {Drop: true}, "503": {Status: http.StatusServiceUnavailable}} {
 			t.Run(name+", "+kind, func(t *testing.T) {
 				t.Parallel()
 				var mu sync.Mutex
-				made := map[string]int{}
+				made, all := map[string]int{}, 0
 				p := ocitest.Misbehave(t, lenient(t), func(r *http.Request) *ocitest.Fault {
 					mu.Lock()
 					defer mu.Unlock()
 					path, _, _ := strings.Cut(r.URL.Path, "/uploads/")
 					key := r.Method + " " + path
-					if made[key]++; test.fails(r, made[key]-1) {
+					made[key]++
+					if all++; test.fails(r, made[key]-1, all-1) {
 						return &fault
 					}
 					return nil
