@@ -2,8 +2,13 @@ package bundle_test
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
+	"os"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/bundle"
+	"airlift/oci"
 	"airlift/oci/ocitest"
 )
 
@@ -20,10 +26,14 @@ import (
 func TestRegistryMisremembers(t *testing.T) {
 	t.Parallel()
 	m, _ := interrupted(t)
+	sizes := map[string]string{}
+	for _, b := range m.inv.Content.Blobs {
+		sizes[string(b.Digest)] = strconv.FormatInt(b.Size, 10)
+	}
 	host := ocitest.StartRegistry(t).Host
 	proxy := ocitest.Misbehave(t, host, func(r *http.Request) *ocitest.Fault {
 		if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/blobs/") {
-			return &ocitest.Fault{Status: http.StatusOK}
+			return &ocitest.Fault{Status: http.StatusOK, Header: http.Header{"Content-Length": {sizes[path.Base(r.URL.Path)]}}}
 		}
 		return nil
 	})
@@ -34,6 +44,43 @@ func TestRegistryMisremembers(t *testing.T) {
 		}
 	}
 	wantComplete(t, m, host)
+}
+
+// TestSpoiledBlob: a blob whose file has lost bytes at the registry is not there, and no
+// import says so; when the file is removed, as the error says, the next one mends it.
+func TestSpoiledBlob(t *testing.T) {
+	t.Parallel()
+	m, _ := interrupted(t)
+	for size, untagged := range map[int64]bool{0: true, 10: false} {
+		far := ocitest.StartRegistry(t)
+		wantComplete(t, m, far.Host)
+		b := far.Builder()
+		_, raw := b.Manifest("far/team/app1", "v1")
+		var app tree
+		check(t, json.Unmarshal(raw, &app))
+		file := dataFile(far, digest.Digest(app.Layers[1].Digest))
+		check(t, os.Truncate(file, size))
+		if untagged {
+			b.DeleteManifest("far/team/app1", digest.FromBytes(raw))
+		}
+		check(t, b.Err())
+		again := func() bundle.ImageResult {
+			results, err := m.open(t).Import(t.Context(), client(t, far.Host), bundle.ImportOptions{Placement: to(t, far.Host+"/far"), Force: true})
+			i := slices.IndexFunc(results, func(r bundle.ImageResult) bool { return r.Reference == "quay.io/team/app1:v1" })
+			if (err == nil) != (results[i].State == bundle.StateImported) || err != nil && !errors.As(err, new(*oci.SizeError)) {
+				t.Errorf("%d bytes, untagged %v: %v", size, untagged, err)
+			}
+			return results[i]
+		}
+		if r := again(); r.State != bundle.StateFailed || !strings.Contains(r.Reason, fmt.Sprintf("team/app1 has %d bytes of blob %s, not %d", size, app.Layers[1].Digest, app.Layers[1].Size)) {
+			t.Errorf("%d bytes, untagged %v: it is %s, %s", size, untagged, r.State, r.Reason)
+		}
+		check(t, os.Remove(file))
+		if r := again(); r.State != bundle.StateImported {
+			t.Errorf("%d bytes, untagged %v, removed: it is %s, %s", size, untagged, r.State, r.Reason)
+		}
+		newCrawler(far.Host).look(t)
+	}
 }
 
 // TestCollectedChild: an index whose child the registry has lost is not there,

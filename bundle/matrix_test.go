@@ -267,9 +267,9 @@ func (c cell) wantClaims(t *testing.T, m medium, host string, results []bundle.I
 		case bundle.StateImported, bundle.StatePresent:
 			for _, name := range r.Names {
 				at := references(t, name)[0] // the proxy's name for it
-				status, _, raw, asked := newCrawler(host).get(http.MethodGet, at.Repository+"/manifests/"+at.Tag)
-				if asked != nil || status != http.StatusOK || digest.FromBytes(raw) != r.Digest {
-					t.Errorf("%s is said to be %s, but: %d, %v", name, r.State, status, asked)
+				got, asked := newCrawler(host).get(http.MethodGet, at.Repository+"/manifests/"+at.Tag)
+				if asked != nil || got.status != http.StatusOK || digest.FromBytes(got.body) != r.Digest {
+					t.Errorf("%s is said to be %s, but: %d, %v", name, r.State, got.status, asked)
 				}
 			}
 		default:

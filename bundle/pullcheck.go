@@ -40,6 +40,7 @@ type PullResult struct {
 	OK        bool          `json:"ok"`
 	Reason    string        `json:"reason,omitempty"` // why it would not
 	Lost      bool          `json:"-"`                // it has the manifest, but not all that this needs
+	Spoiled   bool          `json:"-"`                // and what it has of that is of another size
 }
 
 // CheckPulls asks the registry for everything that a cluster pulls: each manifest
@@ -186,7 +187,8 @@ func (c *pullCheck) pull(ctx context.Context, p Pull) PullResult {
 				r.From, r.OK = source.Name, true
 				return r
 			case served:
-				r.From, r.Reason, r.Lost = source.Name, err.Error(), !errors.As(err, new(*anotherError))
+				r.From, r.Reason = source.Name, err.Error()
+				r.Lost, r.Spoiled = !errors.As(err, new(*anotherError)), errors.As(err, new(*oci.SizeError))
 				return r
 			}
 			reasons = append(reasons, err.Error())

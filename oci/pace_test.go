@@ -72,7 +72,7 @@ func TestOverload(t *testing.T) {
 	var all sync.WaitGroup
 	for range 17 { // 8 and 4 of them are asked again
 		all.Go(func() {
-			if _, err := client.HasBlob(background, parse(t, s.host+"/a"), someBlob); err != nil {
+			if _, err := client.HasBlob(background, parse(t, s.host+"/a"), blobOf(nil)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -112,7 +112,7 @@ func TestRetryAfterHoldsAll(t *testing.T) {
 	ended := make(chan struct{})
 	all.Go(func() {
 		defer close(ended)
-		_, _ = client.HasBlob(background, parse(t, s.host+"/a"), someBlob)
+		_, _ = client.HasBlob(background, parse(t, s.host+"/a"), blobOf(nil))
 	})
 	for client.Rests(s.host) == 0 { // until it was told
 		select {
@@ -123,7 +123,7 @@ func TestRetryAfterHoldsAll(t *testing.T) {
 		}
 	}
 	for _, do := range []func(){
-		func() { _, _ = client.HasBlob(background, parse(t, s.host+"/b"), someBlob) },
+		func() { _, _ = client.HasBlob(background, parse(t, s.host+"/b"), blobOf(nil)) },
 		func() { _, _ = client.Node(background, parse(t, s.host+"/c:t")) },
 	} {
 		all.Go(do)

@@ -3,6 +3,7 @@ package oci
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -66,31 +67,15 @@ func headDescriptor(resp *http.Response) ocispec.Descriptor {
 // Kept is Node at the place itself, not at a mirror, with the login for pushing.
 func (c *Client) Kept(ctx context.Context, r Reference) (Node, error) { return c.node(ctx, r, push) }
 
-// HasBlob asks whether the repository of r has a blob. It is an error if it says to
-// have another size: then it is not the registry that answers.
-func (c *Client) HasBlob(ctx context.Context, r Reference, d ocispec.Descriptor) (bool, error) {
-	resp, err := c.do(ctx, ask(http.MethodHead, r, push, "/blobs/"+string(d.Digest), http.StatusOK))
-	if IsMissing(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	if n := resp.ContentLength; n > 0 && n != d.Size {
-		return false, fmt.Errorf("%s has %d bytes of blob %s, not %d", r.Name(), n, d.Digest, d.Size)
-	}
-	return true, nil
-}
-
 // Mount makes a blob of another repository of the registry, from, one of the
 // repository of r too, without moving it. It reports false if the registry will
-// not: the blob is to be uploaded then.
+// not, or fails at it: the blob is to be uploaded then.
 func (c *Client) Mount(ctx context.Context, r Reference, d digest.Digest, from string) (bool, error) {
 	q := ask(http.MethodPost, r, push, "/blobs/uploads/", http.StatusCreated, http.StatusAccepted)
 	q.url.RawQuery = url.Values{"mount": {string(d)}, "from": {from}}.Encode()
 	q.session.from = from
 	resp, err := c.do(ctx, q)
-	if IsRefusal(err) || IsDenied(err) {
+	if errors.As(err, new(*StatusError)) {
 		return false, nil
 	}
 	if err != nil {
