@@ -43,6 +43,7 @@ func kinds() []kind {
 		{name: "answer lost", fault: ocitest.Fault{Lose: true}, heals: true},
 		{name: "request cut", fault: ocitest.Fault{CutUpload: true, At: 500}, heals: true},
 		{name: "request broken off", fault: ocitest.Fault{BreakUpload: true, At: 300}},
+		{name: "request corrupt", fault: ocitest.Fault{CorruptUpload: true, At: 10}},
 		{name: "408", fault: ocitest.Fault{Status: 408}, heals: true},
 		{name: "429", fault: ocitest.Fault{Status: 429}, heals: true},
 		{name: "429, later", fault: later("0"), heals: true},

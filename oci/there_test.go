@@ -29,6 +29,7 @@ func TestBlobThere(t *testing.T) {
 		head, get int
 		length    string // that HEAD says
 		body      string // of GET
+		untold    bool   // GET does not say how long it is
 		missing   bool
 		reason    string
 		gets      int
@@ -37,6 +38,7 @@ func TestBlobThere(t *testing.T) {
 		{name: "there, of no size", head: 200, get: 200, body: text, gets: 1},
 		{name: "there, of size 0", head: 200, length: "0", get: 200, body: text, gets: 1},
 		{name: "its bytes are lost", head: 200, length: "0", get: 200, reason: "/a has 0 bytes of blob " + blob.Digest.String() + ", not 10", gets: 1},
+		{name: "its bytes are lost, untold", head: 200, length: "0", get: 200, untold: true, reason: "unexpected EOF", gets: 5},
 		{name: "of another size", head: 200, length: "11", reason: "/a has 11 bytes"},
 		{name: "gone", head: 404, get: 200, missing: true, reason: "404"},
 		{name: "gone, and of no size", head: 200, get: 404, missing: true, reason: "404", gets: 1},
@@ -69,8 +71,11 @@ func TestBlobThere(t *testing.T) {
 					w.WriteHeader(c.head)
 				default:
 					gets.Add(1)
-					w.Header().Set("Content-Length", strconv.Itoa(len(c.body)))
+					if !c.untold {
+						w.Header().Set("Content-Length", strconv.Itoa(len(c.body)))
+					}
 					w.WriteHeader(c.get)
+					_ = http.NewResponseController(w).Flush()
 					_, _ = io.WriteString(w, c.body) // a client that wants no more may be gone
 				}
 			})
