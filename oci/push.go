@@ -94,7 +94,7 @@ func (c *Client) Mount(ctx context.Context, r Reference, d digest.Digest, from s
 // PutNode pushes a manifest or index byte for byte: under r's tag if it has one,
 // else under its digest. All that it points to must be there. distribution says
 // DIGEST_INVALID while somebody else writes the link of a child, in place: that is
-// tried again.
+// tried again, and so is what arrived as something else.
 func (c *Client) PutNode(ctx context.Context, r Reference, mediaType string, raw []byte) error {
 	sum := digest.FromBytes(raw)
 	if r.Digest != "" && r.Digest != sum {
@@ -104,24 +104,28 @@ func (c *Client) PutNode(ctx context.Context, r Reference, mediaType string, raw
 	if name == "" {
 		name = string(sum)
 	}
-	resp, err := retry(ctx, c, r.Registry, func() (*http.Response, error) {
+	_, err := retry(ctx, c, r.Registry, func() (*http.Response, error) {
 		q := ask(http.MethodPut, r, push, "/manifests/"+name, http.StatusCreated, http.StatusOK, http.StatusAccepted)
 		q.header.Set("Content-Type", mediaType)
 		q.body, q.size = bytes.NewReader(raw), int64(len(raw))
 		resp, err := c.send(ctx, q)
 		if err == nil {
 			drain(resp)
+			err = checkKept(r, resp, sum)
 		}
 		if isCode(err, "DIGEST_INVALID") { // it is right
 			err = transientError{err}
 		}
 		return resp, err
 	})
-	if err != nil {
-		return err
-	}
+	return err
+}
+
+// checkKept holds the digest that a registry keeps a manifest under against that of what
+// was sent. Another is that of what the network made of it, and may have its tag by now.
+func checkKept(r Reference, resp *http.Response, sum digest.Digest) error {
 	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != string(sum) {
-		return fmt.Errorf("push %s: the registry keeps it as %q, not as %s", r, clean(got), sum)
+		return transientError{fmt.Errorf("push %s: the registry keeps it as %q, not as %s", r, clean(got), sum)}
 	}
 	return nil
 }

@@ -396,6 +396,28 @@ func TestPutNodeDigest(t *testing.T) {
 	}
 }
 
+// TestPutNodeFlipped: what the network has made another manifest of, which has the tag
+// now, is pushed again.
+func TestPutNodeFlipped(t *testing.T) {
+	for _, host := range registries(t) {
+		raw := []byte(`{"schemaVersion":2,"mediaType":"` + index + `","manifests":[],"annotations":{"a":"b"}}`)
+		puts := 0
+		proxy := ocitest.Misbehave(t, host, refusing(func(r *http.Request) bool {
+			if r.Method == http.MethodPut {
+				puts++
+			}
+			return puts == 1 && r.Method == http.MethodPut
+		}, ocitest.Fault{CorruptUpload: true, At: int64(len(raw)) - 4}))
+		c, r := client(t, proxy.Host), parse(t, proxy.Host+"/a:t")
+		if err := c.PutNode(background, r, index, raw); err != nil || puts != 2 {
+			t.Errorf("%s: put %d times, %v", host, puts, err)
+		}
+		if d, _, err := c.Head(background, r); d.Digest != digest.FromBytes(raw) || err != nil {
+			t.Errorf("%s: the tag names %s, %v", host, d.Digest, err)
+		}
+	}
+}
+
 // Where HEAD is not answered as it should be, GET is.
 func TestHeadFallsBack(t *testing.T) {
 	raw := imageJSON("")
