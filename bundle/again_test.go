@@ -21,22 +21,28 @@ import (
 	"airlift/oci/ocitest"
 )
 
+// claiming is the rule of a registry that says to have all blobs of a content, under
+// paths with a part.
+func claiming(content *bundle.Content, part string) func(*http.Request) *ocitest.Fault {
+	sizes := map[string]string{}
+	for _, b := range content.Blobs {
+		sizes[string(b.Digest)] = strconv.FormatInt(b.Size, 10)
+	}
+	return func(r *http.Request) *ocitest.Fault {
+		if r.Method == http.MethodHead && strings.Contains(r.URL.Path, part) {
+			return &ocitest.Fault{Status: http.StatusOK, Header: http.Header{"Content-Length": {sizes[path.Base(r.URL.Path)]}}}
+		}
+		return nil
+	}
+}
+
 // TestRegistryMisremembers: one that says to have what it then refuses as unknown
 // is given all of it, once more.
 func TestRegistryMisremembers(t *testing.T) {
 	t.Parallel()
 	m, _ := interrupted(t)
-	sizes := map[string]string{}
-	for _, b := range m.inv.Content.Blobs {
-		sizes[string(b.Digest)] = strconv.FormatInt(b.Size, 10)
-	}
 	host := ocitest.StartRegistry(t).Host
-	proxy := ocitest.Misbehave(t, host, func(r *http.Request) *ocitest.Fault {
-		if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/blobs/") {
-			return &ocitest.Fault{Status: http.StatusOK, Header: http.Header{"Content-Length": {sizes[path.Base(r.URL.Path)]}}}
-		}
-		return nil
-	})
+	proxy := ocitest.Misbehave(t, host, claiming(&m.inv.Content, "/blobs/"))
 	results, err := importInto(t.Context(), t, m, proxy.Host, 0)
 	for _, r := range results {
 		if err != nil || r.State != bundle.StateImported {

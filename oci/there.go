@@ -31,20 +31,22 @@ func (c *Client) HasBlob(ctx context.Context, r Reference, d ocispec.Descriptor)
 // if it cannot; a SizeError if what is there has another size. At most one byte is
 // read: see [Client.Blob].
 func (c *Client) CanPullBlob(ctx context.Context, r Reference, d ocispec.Descriptor) error {
-	return c.findBlob(ctx, c.Locate(r), pull, d)
+	at := c.Locate(r)
+	err := c.findBlob(ctx, at, pull, d)
+	if isStatus(err, http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusNotImplemented) {
+		return c.tryBlob(ctx, at, pull, d) // some storage services take no HEAD where they take a GET
+	}
+	return err
 }
 
 // findBlob asks for a blob by HEAD. A length of 0 may be that of a file that lost its
-// bytes with the power, or none that a proxy knows, and some storage services take no
-// HEAD where they take a GET: then it is a byte that counts.
+// bytes with the power, or none that a proxy knows: then it is a byte that counts.
 func (c *Client) findBlob(ctx context.Context, at Reference, as action, d ocispec.Descriptor) error {
 	resp, err := c.do(ctx, ask(http.MethodHead, at, as, "/blobs/"+string(d.Digest), http.StatusOK))
-	switch {
-	case isStatus(err, http.StatusBadRequest, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusNotImplemented):
-		return c.tryBlob(ctx, at, as, d)
-	case err != nil:
+	if err != nil {
 		return err
-	case resp.ContentLength <= 0 && d.Size > 0:
+	}
+	if resp.ContentLength <= 0 && d.Size > 0 {
 		return c.tryBlob(ctx, at, as, d)
 	}
 	return checkSize(at, d, resp.ContentLength)
