@@ -73,7 +73,7 @@ func TestSpoiledBlob(t *testing.T) {
 		again := func() bundle.ImageResult {
 			results, err := m.open(t).Import(t.Context(), client(t, far.Host), bundle.ImportOptions{Placement: to(t, far.Host+"/far"), Force: true})
 			i := slices.IndexFunc(results, func(r bundle.ImageResult) bool { return r.Reference == "quay.io/team/app1:v1" })
-			if (err == nil) != (results[i].State == bundle.StateImported) || err != nil && !errors.As(err, new(*oci.SizeError)) {
+			if (err == nil) != (results[i].State == bundle.StateImported) || err != nil && !errors.Is(err, oci.ErrOtherSize) {
 				t.Errorf("%d bytes, untagged %v: %v", size, untagged, err)
 			}
 			return results[i]

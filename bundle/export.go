@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
+	"slices"
 
 	"airlift/oci"
 	"airlift/verify"
@@ -28,6 +29,17 @@ type ExportOptions struct {
 // VolumeRange is volumes by the numbers in their names, the last one included. With
 // Last 0 it goes to the end.
 type VolumeRange struct{ First, Last int }
+
+// Of are the volumes of a bundle that a medium gets, the first among them, which every
+// medium has.
+func (r VolumeRange) Of(inv *Inventory) []Volume {
+	all := inv.Storage.Volumes
+	p, err := ExportOptions{Volumes: r}.wanted(len(all))
+	if err != nil {
+		return nil // no export came of it
+	}
+	return append(slices.Clone(all[:1]), all[p.from:p.to]...)
+}
 
 // NextMediumError: the medium is complete, with as many volumes as fit. The
 // bundle is not: the others belong on further media.
@@ -145,11 +157,11 @@ func (o ExportOptions) wanted(n int) (part, error) {
 // BytesToWrite is the exact number of bytes that exporting an inventory onto one
 // medium writes, but for signatures (72 bytes at most, each).
 func BytesToWrite(inv *Inventory) (int64, error) {
-	data, err := inv.Bytes()
+	size, err := inv.size()
 	if err != nil {
 		return 0, err
 	}
-	return inv.Storage.Size + int64(len(data)+len(readme(inv))+sumsSize(inv)), nil
+	return inv.Storage.Size + size + int64(len(readme(inv))+sumsSize(inv)), nil
 }
 
 // onto writes what fits onto a medium.
@@ -266,7 +278,7 @@ func (x *export) entries(ctx context.Context, c *committer, pieces []piece) erro
 // fetched a second time, from its registry.
 func (x *export) entry(ctx context.Context, c *committer, p piece, f *fetcher) error {
 	if p.inline != nil {
-		return c.entry(p, once(p.inline[p.from:]))
+		return c.entry(p, once(p.contents()[p.from:]))
 	}
 	taken := int64(0)
 	err := c.entry(p, func() ([]byte, error) {

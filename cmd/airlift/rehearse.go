@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
@@ -71,7 +70,7 @@ func (r *rehearsal) survey(c *cli.Context, b *bundle.Bundle, o bundle.ImportOpti
 	var base *bundle.BaseError
 	switch {
 	case errors.As(err, &base):
-		r.Lacks = slices.Concat(base.Blobs, base.Denied)
+		r.Lacks = base.All()
 		return refused, err
 	case err == nil:
 		return refused, nil
@@ -113,7 +112,7 @@ func placeState(p bundle.Place) string {
 	case p.State == bundle.PlaceAbsent:
 		return "  (not there yet)"
 	case p.Answer != "":
-		return printable(fmt.Sprintf("  (%s: %s)", p.State, p.Answer))
+		return printable(fmt.Sprintf("  (%s: %s)", p.Stated(true), p.Answer))
 	}
 	return fmt.Sprintf("  (%s)", p.State)
 }
