@@ -112,6 +112,78 @@ func TestUploadTooLarge(t *testing.T) {
 	}
 }
 
+// TestUploadTooLargeForLess: pieces that are refused are not sent again and again because
+// the registry wants none that are smaller.
+func TestUploadTooLargeForLess(t *testing.T) {
+	proxy := ocitest.Misbehave(t, registries(t)[0], func(r *http.Request) *ocitest.Fault {
+		switch {
+		case r.Method == http.MethodPost:
+			return &ocitest.Fault{Header: http.Header{"OCI-Chunk-Min-Length": {"2097152"}}}
+		case r.ContentLength > 1<<20:
+			return &tooLarge
+		}
+		return nil
+	})
+	data := bytesOf(5 << 20)
+	err := client(t, proxy.Host).PutBlob(t.Context(), parse(t, proxy.Host+"/a/b"), blobOf(data), opening(data))
+	wantError(t, err, "413")
+	if got := bodies(proxy.Log()); got != "PUT 5242880, PATCH 4194304, PATCH 2097152" {
+		t.Errorf("sent %s", got)
+	}
+}
+
+// TestPieceOnlyShrinks: what is answered late to a larger blob does not undo what was
+// learnt from a smaller one.
+func TestPieceOnlyShrinks(t *testing.T) {
+	small, large := bytesOf(3<<20), bytesOf(70<<20)
+	arrived, learnt := make(chan struct{}), make(chan struct{})
+	proxy := ocitest.Misbehave(t, registries(t)[0], func(r *http.Request) *ocitest.Fault {
+		if r.ContentLength == int64(len(large)) {
+			close(arrived)
+			<-learnt
+		}
+		if r.ContentLength > 1<<20 {
+			return &tooLarge
+		}
+		return nil
+	})
+	c := client(t, proxy.Host)
+	var all sync.WaitGroup
+	all.Go(func() {
+		if err := c.PutBlob(background, parse(t, proxy.Host+"/a/large"), blobOf(large), opening(large)); err != nil {
+			t.Error(err)
+		}
+	})
+	<-arrived
+	err := c.PutBlob(background, parse(t, proxy.Host+"/a/small"), blobOf(small), opening(small))
+	close(learnt)
+	all.Wait()
+	if err != nil || strings.Contains(bodies(proxy.Log()), "PATCH 67108864") {
+		t.Errorf("%v: sent %.300s", err, bodies(proxy.Log()))
+	}
+}
+
+// TestUploadFlipped: a byte that the network changes costs a try, not the blob; what
+// always arrives so is given up.
+func TestUploadFlipped(t *testing.T) {
+	data := bytesOf(300_000)
+	for _, o := range []ocitest.RegistryOptions{{}, {Three: true}} {
+		for flips, reason := range map[int32]string{1: "", 4: "", 99: "DIGEST_INVALID"} {
+			var puts atomic.Int32
+			proxy := ocitest.Misbehave(t, ocitest.StartRegistryWith(t, o).Host, refusing(func(r *http.Request) bool {
+				return r.Method == http.MethodPut && puts.Add(1) <= flips
+			}, ocitest.Fault{CorruptUpload: true, At: 100_000}))
+			err := client(t, proxy.Host).PutBlob(background, parse(t, proxy.Host+"/a/b"), blobOf(data), opening(data))
+			if want := min(flips+1, 5); puts.Load() != want || (err == nil) != (reason == "") {
+				t.Errorf("three %v, %d flips: sent %d times, %v", o.Three, flips, puts.Load(), err)
+			}
+			if reason != "" {
+				wantError(t, err, reason)
+			}
+		}
+	}
+}
+
 // TestUploadGoesOn: distribution 3 keeps what came of a try that broke off, and the
 // next goes on from there; 2.8 has lost it, and the blob comes from its start. That
 // holds for a blob in one piece and for one in several.
@@ -239,7 +311,7 @@ func TestUploadResumedIsChecked(t *testing.T) {
 		opened++
 		return io.NopCloser(&failing{bytes.NewReader(data), damaged}), nil
 	})
-	if opened < 2 || !errors.Is(err, damaged) || proxy.Count(http.MethodDelete, "/uploads/") != 1 {
+	if opened < 2 || !errors.Is(err, damaged) || proxy.Count(http.MethodDelete, "/uploads/") == 0 {
 		t.Errorf("opened %d times, %v", opened, err)
 	}
 }
