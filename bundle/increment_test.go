@@ -404,6 +404,7 @@ func TestIncrementProved(t *testing.T) {
 	}{
 		"other bytes":  {"GET", ocitest.Fault{Corrupt: true, At: 100}, &bundle.BaseError{Damaged: left}, "far/team/one: the contents have another digest: the registry sent sha256:"},
 		"another size": {"HEAD", ocitest.Fault{Header: http.Header{"Content-Length": {"7"}}}, &bundle.BaseError{Damaged: left}, "has 7 bytes of blob"},
+		"a page":       {"HEAD", ocitest.Fault{Header: http.Header{"Content-Length": {"7"}, "Content-Type": {"text/html"}}}, nil, "answered with the web page"},
 		"none":         {"GET", ocitest.Fault{Status: http.StatusNotFound}, &bundle.BaseError{Blobs: left}, "far/team/one says that it has it: check blob"},
 		"denied":       {"GET", ocitest.Fault{Status: http.StatusForbidden}, &bundle.BaseError{Denied: left}, "far/team/one does not say"},
 		"an error":     {"GET", ocitest.Fault{Status: http.StatusInternalServerError}, nil, "500"},

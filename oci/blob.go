@@ -211,7 +211,7 @@ func (b *blob) accept(resp *http.Response) error {
 			b.ignored()
 		}
 		b.skip = b.offset
-		return checkSize(b.from, b.d, resp.ContentLength)
+		return checkSize(b.from, b.d, resp, resp.ContentLength)
 	}
 	var first, last, total int64
 	said := resp.Header.Get("Content-Range")
@@ -223,7 +223,7 @@ func (b *blob) accept(resp *http.Response) error {
 		}
 	}
 	if first == b.offset && total != b.d.Size {
-		return checkSize(b.from, b.d, total)
+		return checkSize(b.from, b.d, resp, total)
 	}
 	if first != b.offset || last < first || last >= b.end {
 		b.ignored()

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -165,13 +166,11 @@ func (e *PageError) Error() string {
 // pageOf is the page that answers a request; nil if a registry may have done so. A
 // redirect after which another method is used is one for browsers. The type alone says
 // nothing: Quay gives that of pages to answers without a body (Flask's default), and
-// storage to a blob what it was told.
+// storage to a blob what it was told, and to one that it has not its own page: there it
+// is the status that counts, and the length.
 func pageOf(q request, resp *http.Response) *PageError {
-	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	at := resp.Request.URL
-	e := &PageError{Status: resp.StatusCode, led: resp.Request.Response != nil, html: kind == "text/html" || kind == "application/xhtml+xml"}
-	e.URL = clean((&url.URL{Scheme: at.Scheme, Host: at.Host, Path: at.Path}).String())
-	isBlob := q.method == http.MethodGet && strings.Contains(q.url.Path, "/blobs/")
+	e := newPageError(resp)
+	isBlob := (q.method == http.MethodGet || q.method == http.MethodHead) && path.Base(path.Dir(q.url.Path)) == "blobs"
 	switch {
 	case e.led && resp.Request.Method != q.method, e.led && e.html && !isBlob:
 		return e
@@ -179,6 +178,17 @@ func pageOf(q request, resp *http.Response) *PageError {
 		return e
 	}
 	return nil
+}
+
+// newPageError describes an answer as a page.
+func newPageError(resp *http.Response) *PageError {
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	at := resp.Request.URL
+	return &PageError{
+		URL:    clean((&url.URL{Scheme: at.Scheme, Host: at.Host, Path: at.Path}).String()),
+		Status: resp.StatusCode, led: resp.Request.Response != nil,
+		html: kind == "text/html" || kind == "application/xhtml+xml",
+	}
 }
 
 // loginAnswer is the answer in an error of the login, nil if there is none;

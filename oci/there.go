@@ -12,7 +12,7 @@ import (
 // HasBlob asks whether the repository of r has a blob, at the place itself, not at a
 // mirror, with the login for pushing. It is an ErrOtherSize if what it has is of another
 // size: to upload it would not replace that (distribution 2.8 and 3 answer 201 and
-// keep the file that they have).
+// keep the file that they have). A web page is a [PageError].
 func (c *Client) HasBlob(ctx context.Context, r Reference, d ocispec.Descriptor) (bool, error) {
 	err := c.findBlob(ctx, r, push, d)
 	if IsMissing(err) {
@@ -44,7 +44,7 @@ func (c *Client) findBlob(ctx context.Context, at Reference, as action, d ocispe
 	if resp.ContentLength <= 0 && d.Size > 0 {
 		return c.tryBlob(ctx, at, as, d)
 	}
-	return checkSize(at, d, resp.ContentLength)
+	return checkSize(at, d, resp, resp.ContentLength)
 }
 
 // tryBlob reads the first byte of a blob, if it has any.
@@ -59,10 +59,16 @@ func (c *Client) tryBlob(ctx context.Context, at Reference, as action, d ocispec
 }
 
 // checkSize holds the length that an answer gives against that of a blob; below 0 it
-// gives none.
-func checkSize(at Reference, d ocispec.Descriptor, length int64) error {
-	if length >= 0 && length != d.Size {
-		return fmt.Errorf("%s has %d bytes of blob %s, not %d: %w", at.Name(), length, d.Digest, d.Size, ErrOtherSize)
+// gives none. What is not the blob may be a page, which says nothing of what the registry
+// stores; so may be what has no length where a part was asked for.
+func checkSize(at Reference, d ocispec.Descriptor, resp *http.Response, length int64) error {
+	untold := length < 0
+	page := newPageError(resp)
+	switch {
+	case length == d.Size, untold && (!page.html || resp.Request.Header.Get("Range") == ""):
+		return nil
+	case page.html:
+		return requestError(resp.Request.Method, endpoint(at, "/blobs/"+string(d.Digest)), page)
 	}
-	return nil
+	return fmt.Errorf("%s has %d bytes of blob %s, not %d: %w", at.Name(), length, d.Digest, d.Size, ErrOtherSize)
 }

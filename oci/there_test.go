@@ -30,6 +30,8 @@ func TestBlobThere(t *testing.T) {
 		length    string // that HEAD says
 		body      string // of GET
 		untold    bool   // GET does not say how long it is
+		html      bool   // all is of the type of a page
+		led       bool   // it comes from elsewhere
 		pulled    bool   // it is for who pulls alone
 		missing   bool
 		reason    string
@@ -47,6 +49,13 @@ func TestBlobThere(t *testing.T) {
 		{name: "no HEAD, and of another size", pulled: true, head: 405, get: 200, body: text + "!", reason: "/a has 11 bytes", gets: 1},
 		{name: "no HEAD, and gone", pulled: true, head: 403, get: 404, missing: true, reason: "404", gets: 1},
 		{name: "denied", pulled: true, head: 403, get: 403, reason: "403", gets: 1},
+		{name: "there, as HTML", html: true, head: 200, length: "10"},
+		{name: "there, of no size, as HTML", html: true, led: true, head: 200, get: 200, body: text, gets: 1},
+		{name: "a page", html: true, head: 200, length: "11", reason: "answered with the web page"},
+		{name: "a page of no size", html: true, head: 200, get: 200, body: text + "!", reason: "answered with the web page", gets: 1},
+		{name: "a page, untold", html: true, led: true, head: 200, get: 200, untold: true, body: text + "!", reason: "led to the web page", gets: 1},
+		{name: "a page elsewhere", html: true, led: true, head: 200, length: "11", reason: "led to the web page"},
+		{name: "gone from storage", html: true, led: true, head: 404, missing: true, reason: "404"},
 	} {
 		for action, ask := range map[string]func(*oci.Client, oci.Reference) error{
 			"pull": func(client *oci.Client, r oci.Reference) error { return client.CanPullBlob(background, r, blob) },
@@ -63,8 +72,13 @@ func TestBlobThere(t *testing.T) {
 			}
 			var gets atomic.Int32
 			k := serveTokens(t, func(w http.ResponseWriter, r *http.Request) {
-				switch {
-				case r.URL.Path != "/v2/a/blobs/"+blob.Digest.String(): // hello
+				if c.html {
+					w.Header().Set("Content-Type", "text/html; charset=utf-8")
+				}
+				switch at := "/v2/a/blobs/" + blob.Digest.String(); {
+				case r.URL.Path == at && c.led:
+					http.Redirect(w, r, "/storage", http.StatusTemporaryRedirect)
+				case r.URL.Path != at && r.URL.Path != "/storage": // hello
 				case r.Method == http.MethodHead:
 					if c.length != "" {
 						w.Header().Set("Content-Length", c.length)
