@@ -1,8 +1,11 @@
 package bundle_test
 
 import (
+	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -81,4 +84,128 @@ func TestMovedTag(t *testing.T) {
 		}
 	}
 	newCrawler(far.Host).look(t)
+}
+
+// TestTagLeftAlone: a tag that leads to its image is not written again, when
+// another name of it, a child or a blob below it is brought.
+func TestTagLeftAlone(t *testing.T) {
+	t.Parallel()
+	m, _ := interrupted(t)
+	far := ocitest.StartRegistry(t)
+	wantComplete(t, m, far.Host)
+	b := far.Builder()
+	_, raw := b.Manifest("far/team/nested", "v1")
+	var index tree
+	check(t, json.Unmarshal(raw, &index))
+	_, raw = b.Manifest("far/team/app1", "v1")
+	var app tree
+	check(t, json.Unmarshal(raw, &app))
+	b.DeleteManifest("far/team/nested", digest.Digest(index.Manifests[0].Digest))
+	b.DeleteBlob("far/team/app1", digest.Digest(app.Layers[1].Digest))
+	check(t, b.Err())
+	proxy := ocitest.Misbehave(t, far.Host, nil)
+	results, err := m.open(t).Import(t.Context(), client(t, proxy.Host, proxy.Host), bundle.ImportOptions{Placement: to(t, proxy.Host+"/far"), Force: true})
+	for _, r := range results {
+		want := bundle.StatePresent
+		if strings.Contains(r.Reference, "nested") || strings.Contains(r.Reference, "app1") {
+			want = bundle.StateImported
+		}
+		if err != nil || r.State != want {
+			t.Errorf("%s: %s, %s, want %s: %v", r.Reference, r.State, r.Reason, want, err)
+		}
+	}
+	for _, r := range proxy.Log() {
+		if _, tag, is := strings.Cut(r.Path, "/manifests/"); is && r.Method == http.MethodPut && !strings.HasPrefix(tag, "sha256:") {
+			t.Errorf("%s was written again", r.Path)
+		}
+	}
+	if n := queried(proxy, http.MethodPut, "digest=", ocispec.Descriptor{Digest: digest.Digest(app.Layers[1].Digest)}); n != 1 {
+		t.Errorf("the lost blob was uploaded %d times", n)
+	}
+	wantHeld(t, m, far.Host)
+}
+
+// TestEveryBlobBeforeATag: when a tag is written, each blob of its image was asked
+// for in that repository, or came there, and found by this import; afterwards the tag is
+// fetched.
+func TestEveryBlobBeforeATag(t *testing.T) {
+	t.Parallel()
+	m, _ := interrupted(t)
+	far := ocitest.StartRegistry(t)
+	_, err := importInto(t.Context(), t, m, far.Host, 0) // the blobs are there, the tags are not
+	check(t, err)
+	b := far.Builder()
+	for _, repo := range b.Repositories() {
+		for _, tag := range b.Tags(repo) {
+			_, raw := b.Manifest(repo, tag)
+			b.DeleteManifest(repo, digest.FromBytes(raw))
+		}
+	}
+	check(t, b.Err())
+	proxy := ocitest.Misbehave(t, far.Host, nil)
+	_, err = importInto(t.Context(), t, m, proxy.Host, 3)
+	check(t, err)
+	log, tags := proxy.Log(), 0
+	at := func(from, to int, method, path string) bool {
+		return slices.ContainsFunc(log[from:to], func(r ocitest.Request) bool { return r.Method == method && r.Path == path })
+	}
+	for i, r := range log {
+		repo, tag, is := strings.Cut(strings.TrimPrefix(r.Path, "/v2/"), "/manifests/")
+		if !is || r.Method != http.MethodPut || strings.HasPrefix(tag, "sha256:") {
+			continue
+		}
+		tags++
+		for _, blob := range newCrawler(far.Host).blobsOf(t, repo, tag) {
+			if !at(0, i, http.MethodHead, "/v2/"+repo+"/blobs/"+blob) {
+				t.Errorf("%s:%s was written before %s was asked for", repo, tag, blob)
+			}
+		}
+		if !at(i, len(log), http.MethodGet, r.Path) {
+			t.Errorf("%s:%s was never fetched", repo, tag)
+		}
+	}
+	if tags < 8 {
+		t.Errorf("%d tags were written", tags)
+	}
+}
+
+// TestFinalProof: an import says to have brought only what the registry then
+// serves. What it lost once is brought again; what it serves wrongly fails.
+func TestFinalProof(t *testing.T) {
+	t.Parallel()
+	m, _ := interrupted(t)
+	tagOf := func(r *http.Request) bool {
+		return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/team/app1/manifests/v1")
+	}
+	for name, c := range map[string]struct {
+		fault ocitest.Fault
+		times int64
+		fails string
+	}{
+		"lost once":   {ocitest.Fault{Status: 404, Body: `{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`}, 1, ""},
+		"lost":        {ocitest.Fault{Status: 404, Body: `{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`}, 1000, "prove that it is there: GET "},
+		"other bytes": {ocitest.Fault{Corrupt: true, At: 20}, 1000, "prove that it is there: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			far, n := ocitest.StartRegistry(t), atomic.Int64{}
+			proxy := ocitest.Misbehave(t, far.Host, func(r *http.Request) *ocitest.Fault {
+				if tagOf(r) && n.Add(1) <= c.times {
+					return &c.fault
+				}
+				return nil
+			})
+			results, err := importInto(t.Context(), t, m, proxy.Host, 4)
+			if (err != nil) != (c.fails != "") {
+				t.Errorf("ended with %v", err)
+			}
+			for _, r := range results {
+				failed := c.fails != "" && strings.Contains(r.Reference, "app1")
+				if (r.State == bundle.StateFailed) != failed || failed && !strings.Contains(r.Reason, c.fails) {
+					t.Errorf("%s: %s, %s", r.Reference, r.State, r.Reason)
+				}
+			}
+			newCrawler(far.Host).look(t)
+		})
+	}
 }

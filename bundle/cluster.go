@@ -17,53 +17,92 @@ import (
 // Cluster is a cluster as far as it has been told where images are: what its
 // objects say, and not what whoever wrote them meant.
 type Cluster struct {
-	Conf     manifest.RegistriesConf
-	Samples  *manifest.SamplesPatch // nil if the samples operator was told nothing
-	Insecure []string               // registries that nodes may speak plain HTTP to
-	Allowed  []string               // all that nodes may pull; empty if they may pull anything
-	CA       []byte                 // PEM of the registry's ConfigMap; nil if there is none
+	Conf    manifest.RegistriesConf
+	Samples *manifest.SamplesPatch // nil if the samples operator was told nothing
+	Image   manifest.ImageConfig   // the lists of registries, after the patch
+	CA      []byte                 // PEM of the registry's ConfigMap; nil if there is none
+}
+
+// Stated is what a cluster says of itself, as oc prints it.
+type Stated struct {
+	MirrorSets []byte                // instead of those of the directory; nil if it has none but those
+	Image      *manifest.ImageConfig // what the patch of the directory goes on top of; nil if it has nothing
 }
 
 // ReadCluster reads the objects under a directory, as an import writes them and
-// a cluster would get them. mirrorSets are the mirror sets of the cluster, as oc
-// prints them, instead of those of the directory; nil if it has none but those.
-// host is the registry, HOST[:PORT], whose certificates are wanted.
-func ReadCluster(dir string, mirrorSets []byte, host string) (*Cluster, error) {
+// a cluster would get them. host is the registry, HOST[:PORT], whose certificates
+// are wanted.
+func ReadCluster(dir, host string, stated Stated) (*Cluster, error) {
+	read := func(file string) ([]byte, error) { return readUnder(dir, file, manifest.MaxInput) }
+	return laidObjects{dir, read}.cluster(host, stated)
+}
+
+// Cluster is the cluster that gets these objects. The arguments are those of
+// ReadCluster.
+func (o *Objects) Cluster(host string, stated Stated) (*Cluster, error) {
+	read := func(file string) ([]byte, error) {
+		if data, there := o.files[file]; there {
+			return data, nil
+		}
+		return nil, fs.ErrNotExist
+	}
+	return laidObjects{o.dir, read}.cluster(host, stated)
+}
+
+// laidObjects are the files of a directory of objects, written or not.
+type laidObjects struct {
+	dir  string
+	read func(file string) ([]byte, error) // fs.ErrNotExist for one that is not there
+}
+
+func (l laidObjects) cluster(host string, stated Stated) (*Cluster, error) {
 	c := &Cluster{}
-	image, err := readObject(dir, ImageConfigFile, manifest.ParseImageConfigPatch)
-	if err != nil {
+	var err error
+	if c.Image, err = l.imageConfig(stated.Image); err != nil {
 		return nil, err
 	}
-	if image != nil {
-		c.Insecure, c.Allowed = image.Insecure, image.Allowed
-	}
-	if c.Samples, err = readObject(dir, SamplesFile, manifest.ParseSamplesPatch); err != nil {
+	if c.Samples, err = readObject(l, SamplesFile, manifest.ParseSamplesPatch); err != nil {
 		return nil, err
 	}
-	ca, err := readObject(dir, CAFile, manifest.ParseConfigMap)
+	ca, err := readObject(l, CAFile, manifest.ParseConfigMap)
 	if err != nil {
 		return nil, err
 	}
 	if ca != nil {
 		if c.CA, err = ca.RegistryCertificates(host); err != nil {
-			return nil, fmt.Errorf("read %s: %w", filepath.Join(dir, CAFile), err)
+			return nil, fmt.Errorf("read %s: %w", filepath.Join(l.dir, CAFile), err)
 		}
 	}
-	sets, err := readMirrorSets(dir, mirrorSets)
+	sets, err := l.mirrorSets(stated.MirrorSets)
 	if err != nil {
 		return nil, err
 	}
-	c.Conf, err = manifest.NewRegistriesConf(sets, manifest.RegistrySources{Insecure: c.Insecure})
+	c.Conf, err = manifest.NewRegistriesConf(sets, manifest.RegistrySources{Insecure: c.Image.Insecure, Blocked: c.Image.Blocked})
 	if err != nil {
 		return nil, fmt.Errorf("a cluster would take none of its mirror sets: %w", err)
 	}
 	return c, nil
 }
 
+// imageConfig is an image configuration after the patch.
+func (l laidObjects) imageConfig(held *manifest.ImageConfig) (config manifest.ImageConfig, err error) {
+	if held != nil {
+		config = *held
+	}
+	patch, err := readObject(l, ImageConfigFile, manifest.ParseImageConfigPatch)
+	if err != nil || patch == nil {
+		return config, err
+	}
+	config = config.Patched(*patch)
+	if len(config.Allowed) > 0 && len(config.Blocked) > 0 {
+		return config, fmt.Errorf("a cluster would refuse %s: it has blockedRegistries, which exclude allowedRegistries", filepath.Join(l.dir, ImageConfigFile))
+	}
+	return config, nil
+}
+
 // readObject reads one of the files; nil if it is not there.
-func readObject[T any](dir, file string, parse func([]byte) (T, error)) (*T, error) {
-	path := filepath.Join(dir, file)
-	data, err := readSmall(path, manifest.MaxInput)
+func readObject[T any](l laidObjects, file string, parse func([]byte) (T, error)) (*T, error) {
+	data, err := l.read(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -72,7 +111,7 @@ func readObject[T any](dir, file string, parse func([]byte) (T, error)) (*T, err
 	}
 	object, err := parse(data)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+		return nil, fmt.Errorf("read %s: %w", filepath.Join(l.dir, file), err)
 	}
 	return &object, nil
 }
@@ -80,7 +119,7 @@ func readObject[T any](dir, file string, parse func([]byte) (T, error)) (*T, err
 // mirrorSetFiles are the files that may hold mirror sets.
 var mirrorSetFiles = []string{IDMSFile, ITMSFile, ICSPFile}
 
-func readMirrorSets(dir string, given []byte) ([]manifest.MirrorSet, error) {
+func (l laidObjects) mirrorSets(given []byte) ([]manifest.MirrorSet, error) {
 	if given != nil {
 		sets, err := manifest.ParseMirrorSets(given)
 		if err != nil {
@@ -90,7 +129,7 @@ func readMirrorSets(dir string, given []byte) ([]manifest.MirrorSet, error) {
 	}
 	var all []manifest.MirrorSet
 	for _, file := range mirrorSetFiles {
-		sets, err := readObject(dir, file, manifest.ParseMirrorSets)
+		sets, err := readObject(l, file, manifest.ParseMirrorSets)
 		if err != nil {
 			return nil, err
 		}
@@ -99,7 +138,7 @@ func readMirrorSets(dir string, given []byte) ([]manifest.MirrorSet, error) {
 		}
 	}
 	if all == nil {
-		return nil, fmt.Errorf("%w: %s holds no mirror sets: it has none of %s", ErrUsage, dir, strings.Join(mirrorSetFiles, ", "))
+		return nil, fmt.Errorf("%w: %s holds no mirror sets: it has none of %s", ErrUsage, l.dir, strings.Join(mirrorSetFiles, ", "))
 	}
 	return all, nil
 }
@@ -127,7 +166,8 @@ type Pull struct {
 //
 //   - Nodes ask for every image by its reference and, where that is a tag, by its
 //     digest too: a stream remembers digests, and so do deployments. For what is
-//     attached to an image, as signatures are, they look where the image is.
+//     attached to an image, as signatures are, they look where the image is. What
+//     is blocked they refuse from any mirror too, but for the release itself.
 //   - The importer asks for the tags of streams, but for those that the samples
 //     operator rewrites, or leaves out.
 //   - For those of the samples operator it asks under the name that the operator makes.
@@ -135,14 +175,14 @@ type Pull struct {
 // What the bundle records as missing is not asked for, nor what is not held; nil
 // holds everything.
 func (c *Cluster) Pulls(content *Content, held func(reference string) bool) []Pull {
-	carried := map[string]digest.Digest{}
+	carried, released := map[string]digest.Digest{}, content.releaseRepositories()
 	var all []Pull
 	for _, image := range content.Images {
 		if held != nil && !held(image.Reference) {
 			continue
 		}
 		carried[image.Reference] = image.Digest
-		all = append(all, c.byNode(image)...)
+		all = append(all, c.byNode(image, released)...)
 	}
 	for _, s := range content.allStreams() {
 		for _, t := range s.Tags {
@@ -175,31 +215,57 @@ func (c *Cluster) skips(s ImageStream) bool {
 	return s.Samples && c.Samples != nil && (c.Samples.Removed || slices.Contains(c.Samples.Skipped, s.Name))
 }
 
-func (c *Cluster) byNode(image Image) []Pull {
+func (c *Cluster) byNode(image Image, released []string) []Pull {
 	ref, err := oci.ParseReference(image.Reference)
 	if err != nil {
 		return []Pull{{Way: ByNode, Reference: image.Reference, Digest: image.Digest, Fault: err}}
 	}
-	pulls := []Pull{c.node(ref, image.Digest, ref.Digest != "" || isAttachment(ref))}
+	refused := c.refuses(ref.Name(), released)
+	pulls := []Pull{c.node(ref, image.Digest, ref.Digest != "" || isAttachment(ref), refused)}
 	if ref.Digest == "" && !isAttachment(ref) {
-		pulls = append(pulls, c.node(ref.WithDigest(image.Digest), image.Digest, true))
+		pulls = append(pulls, c.node(ref.WithDigest(image.Digest), image.Digest, true, refused))
 	}
 	return pulls
 }
 
-// node is what a node does with a reference.
-func (c *Cluster) node(ref oci.Reference, d digest.Digest, byDigest bool) Pull {
-	p := Pull{Way: ByNode, Reference: ref.String(), Digest: d}
-	if !c.allows(ref.Name()) {
-		p.Fault = fmt.Errorf("%s is not among the allowedRegistries", ref.Name())
-		return p
+// node is what a node does with a reference that it does not refuse.
+func (c *Cluster) node(ref oci.Reference, d digest.Digest, byDigest bool, refused error) Pull {
+	p := Pull{Way: ByNode, Reference: ref.String(), Digest: d, Fault: refused}
+	if refused == nil {
+		p.Sources, p.Fault = c.Conf.Sources(ref.Name(), byDigest)
 	}
-	p.Sources, p.Fault = c.Conf.Sources(ref.Name(), byDigest)
 	return p
 }
 
-func (c *Cluster) allows(name string) bool {
-	return len(c.Allowed) == 0 || slices.ContainsFunc(c.Allowed, func(entry string) bool { return manifest.Covers(entry, name) })
+// refuses is why the policy.json of nodes lets no image of a repository in,
+// wherever it comes from: policies judge the name that is asked for. The
+// repository of the release and what is below stays open, unless more specific
+// scopes are blocked (machine-config-operator, getValidBlockedAndAllowedRegistries).
+func (c *Cluster) refuses(name string, released []string) error {
+	covers := func(entry string) bool { return manifest.Covers(entry, name) }
+	if len(c.Image.Allowed) > 0 && !slices.ContainsFunc(c.Image.Allowed, covers) {
+		return fmt.Errorf("%s is not among the allowedRegistries", name)
+	}
+	for _, blocked := range c.Image.Blocked {
+		opens := func(release string) bool {
+			return manifest.Covers(release, name) && (release == blocked || !manifest.Covers(release, blocked))
+		}
+		if covers(blocked) && !slices.ContainsFunc(released, opens) {
+			return fmt.Errorf("%s is among the blockedRegistries, as %s: nodes take it from no mirror either", name, blocked)
+		}
+	}
+	return nil
+}
+
+// releaseRepositories are those of the releases themselves, not of their
+// components.
+func (c *Content) releaseRepositories() (names []string) {
+	for _, r := range c.Releases {
+		if ref, err := oci.ParseReference(r.Image); err == nil {
+			names = append(names, ref.Name())
+		}
+	}
+	return names
 }
 
 // byStream is what becomes of a stream's tag.
@@ -207,8 +273,7 @@ func (c *Cluster) byStream(s ImageStream, t StreamTag, d digest.Digest) Pull {
 	p := Pull{Way: ByImporter, Reference: t.From, Streams: []string{s.Name + ":" + t.Name}, Digest: d}
 	if s.Samples && c.Samples != nil && !manifest.KeepsReferences(s.Name) {
 		p.Way, p.Reference = BySamples, manifest.RewriteSample(t.From, c.Samples.Registry)
-		if c.Samples.Registry != "" && len(c.Allowed) > 0 && !slices.Contains(c.Allowed, c.Samples.Registry) {
-			p.Fault = fmt.Errorf("the samples operator creates nothing: samplesRegistry %s is not among the allowedRegistries, in exactly these words", c.Samples.Registry)
+		if p.Fault = c.samplesFault(); p.Fault != nil {
 			return p
 		}
 	}
@@ -220,4 +285,17 @@ func (c *Cluster) byStream(s ImageStream, t StreamTag, d digest.Digest) Pull {
 	p.Reference = ref.String()
 	p.Sources = c.Conf.ImportSources(ref.Name(), ref.Digest != "")
 	return p
+}
+
+// samplesFault is why the samples operator creates nothing: it compares words.
+func (c *Cluster) samplesFault() error {
+	switch registry := c.Samples.Registry; {
+	case registry == "":
+		return nil
+	case len(c.Image.Allowed) > 0 && !slices.Contains(c.Image.Allowed, registry):
+		return fmt.Errorf("the samples operator creates nothing: samplesRegistry %s is not among the allowedRegistries, in exactly these words", registry)
+	case slices.Contains(c.Image.Blocked, registry):
+		return fmt.Errorf("the samples operator creates nothing: samplesRegistry %s is among the blockedRegistries", registry)
+	}
+	return nil
 }

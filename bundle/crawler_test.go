@@ -172,6 +172,23 @@ func (c *crawler) look(t *testing.T) {
 	}
 }
 
+// blobsOf are the digests of all blobs that a node needs, and those below it.
+func (c *crawler) blobsOf(t *testing.T, repo, ref string) (blobs []string) {
+	_, _, raw, err := c.get(http.MethodGet, repo+"/manifests/"+ref)
+	var n tree
+	if err == nil {
+		err = json.Unmarshal(raw, &n)
+	}
+	check(t, err)
+	for _, b := range n.blobs() {
+		blobs = append(blobs, b.Digest)
+	}
+	for _, child := range n.Manifests {
+		blobs = append(blobs, c.blobsOf(t, repo, child.Digest)...)
+	}
+	return blobs
+}
+
 // nudge lets poll crawl once more.
 func (c *crawler) nudge() {
 	select {

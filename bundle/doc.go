@@ -1,7 +1,7 @@
 // Package bundle knows the medium: it plans what to carry, writes it as a
 // signed bundle into a directory, opens and checks such directories, brings
-// their images into a registry, and writes the objects that make a cluster use
-// that registry. docs/format.md describes the bundle to the byte.
+// their images into a registry, serves them as one, and writes the objects that
+// make a cluster use that registry. docs/format.md describes the bundle to the byte.
 //
 // What it promises:
 //
@@ -34,12 +34,19 @@
 //     digest was not checked. What can be known beforehand is refused before the first
 //     connection. Running it again is safe. Media may come in any order, each in an
 //     import of its own; what comes as a stream needs no space.
+//   - Serve gives out what was signed: it hashes every blob before the last of it is
+//     sent for the first time, and says why what is not there is not.
+//   - An increment leaves out blobs that the far side has, never nodes. Its content
+//     and its id are those of a complete bundle. Import pushes nothing of it unless the
+//     registry says to have all that is left out.
+//   - What an earlier bundle or a receipt says is believed only after a signature over
+//     it fits, or with leave.
 //   - Objects are written whole or not at all, for what the registry holds: this
 //     import and the earlier ones whose report lies beside them.
 //
 // What it does not promise: that a medium keeps what was written and synced (only
 // reading it again after it was plugged in again shows that); that a bundle is the
-// newest one; that a registry keeps what it has accepted; that what a source
+// newest one, beyond what the receipt of earlier imports tells; that a registry keeps what it has accepted; that what a source
 // served under a tag is what its vendor meant.
 //
 // The limits are the constants of format.go, oci.MaxNodeSize and

@@ -23,7 +23,11 @@ var (
 	// ErrMissing: everything was done but for what the inventory records as
 	// missing at the source.
 	ErrMissing = errors.New("missing at the source")
+	// ErrRelease: a release lacks something.
+	ErrRelease = errors.New("a release needs all its components")
 	// ErrSparse: everything was done but for lists that lack children and that the
 	// registry therefore refused.
 	ErrSparse = errors.New("the registry takes no sparse lists")
+	// ErrSparseRelease: such a list is of a release, which is nothing without it.
+	ErrSparseRelease = errors.New("no cluster can pull a release from a registry that takes no sparse lists")
 )

@@ -110,7 +110,7 @@ type export struct {
 func newExport(client *oci.Client, inv *Inventory, o ExportOptions) (*export, error) {
 	x := &export{inv: inv, readme: readme(inv), options: o}
 	var err error
-	if x.layout, err = newLayout(&inv.Content, inv.Storage.VolumeSize); err != nil {
+	if x.layout, err = inv.layout(); err != nil {
 		return nil, err
 	}
 	if x.bytes, err = inv.Bytes(); err != nil {

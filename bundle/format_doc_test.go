@@ -49,7 +49,7 @@ func TestFormatDocConstants(t *testing.T) {
 	for name, value := range map[string]int64{
 		"MaxVolumes": MaxVolumes, "MaxInventorySize": MaxInventorySize, "MaxImages": MaxImages, "MaxNodes": MaxNodes,
 		"MaxBlobs": MaxBlobs, "MaxBlobSize": MaxBlobSize, "MaxArchiveSize": MaxArchiveSize, "maxSumsSize": maxSumsSize,
-		"maxReadmeSize": maxReadmeSize, "maxStreamSignatures": maxStreamSignatures, "maxStreamEnd": maxStreamEnd, "block": block, "endSize": endSize, "maxOctalSize": maxOctalSize, "oci.MaxNodeSize": oci.MaxNodeSize,
+		"maxReadmeSize": maxReadmeSize, "maxBases": maxBases, "maxSequence": maxSequence, "maxStreamSignatures": maxStreamSignatures, "maxStreamEnd": maxStreamEnd, "block": block, "endSize": endSize, "maxOctalSize": maxOctalSize, "oci.MaxNodeSize": oci.MaxNodeSize,
 		"verify.MaxSignatureSize": verify.MaxSignatureSize, "verify.IDLength": verify.IDLength,
 	} {
 		if row := fmt.Sprintf("\n| `%s` | %d |", name, value); !strings.Contains(doc, row) {
@@ -63,7 +63,7 @@ func TestFormatDocConstants(t *testing.T) {
 			t.Errorf("docs/format.md lacks the line %q", line)
 		}
 	}
-	for _, word := range []string{Format, LayoutName, ReadmeFile, InventoryFile, SumsFile, CheckpointFile, VolumeFile, volumePattern.String()} {
+	for _, word := range []string{Format, LayoutName, ReadmeFile, InventoryFile, SumsFile, CheckpointFile, VolumeFile, FeatureIncrement, ReceiptFormat, ReceiptFile, volumePattern.String()} {
 		if !strings.Contains(doc, "`"+word+"`") {
 			t.Errorf("docs/format.md does not name %s", word)
 		}
@@ -138,7 +138,7 @@ func TestFormatDocArchive(t *testing.T) {
 	if want := docSum([]byte(docBlock(t, "bundle.json"))) + "  bundle.json\n"; !strings.Contains(docBlock(t, "SHA256SUMS"), want) {
 		t.Errorf("SHA256SUMS lacks %s", want)
 	}
-	l, err := newLayout(&inv.Content, 4096)
+	l, err := newLayout(&inv.Content, Storage{VolumeSize: 4096})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ type docInventory struct{ *Inventory }
 
 func (inv docInventory) entries(t *testing.T, volumeSize int64) []Entry {
 	t.Helper()
-	l, err := newLayout(&inv.Content, volumeSize)
+	l, err := newLayout(&inv.Content, Storage{VolumeSize: volumeSize})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,9 +260,9 @@ func TestFormatDocFields(t *testing.T) {
 			SamplesComplete: true, Images: []Image{{Index: "x"}}, Blobs: []Blob{{}}, Missing: []Missing{{Digest: "x", Parent: "x", Role: "x"}},
 			Nodes: []Node{{Config: "x", Layers: []digest.Digest{"x"}, Children: []digest.Digest{"x"}, Absent: []digest.Digest{"x"}}}, Platforms: []string{"x"},
 		},
-		Storage: Storage{VolumeSize: 1, Volumes: []Volume{{}}}, About: About{Series: "x", Base: "x", Request: "x"},
+		Storage: Storage{VolumeSize: 1, Volumes: []Volume{{}}, LeftOut: []digest.Digest{"x"}}, About: About{Series: "x", Base: []Base{{Content: emptyDigest, Sequence: 1}}, Request: "x"},
 	}
-	data, err := json.Marshal(full)
+	data, err := json.Marshal([]any{full, Receipt{Repositories: []Holding{{}}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,17 @@ type ImportOptions struct {
 	// Platform is the one whose image takes the tag of a sparse list that the
 	// registry refuses; the zero value is that of the content (Content.Platform).
 	Platform oci.Platform
-	Jobs     int // images at once; 0 = 8
+	// Prove reads and hashes what an increment leaves out, instead of only asking
+	// whether the registry has it. Where to ask beside the repositories that need it
+	// is what earlier imports recorded: Receipt and Held; nil if they did not.
+	Prove   bool
+	Receipt *Receipt
+	Held    []Held
+	// Force asks for every blob of images that are there, whatever their tags say,
+	// and brings those that the registry has lost.
+	Force    bool
+	Shard    Shard // import these images only, and tag no releases
+	Jobs     int   // images at once; 0 = 8
 	Progress Progress
 }
 
@@ -27,7 +37,7 @@ type ImportOptions struct {
 const (
 	StateImported = "imported" // pushed, and tagged last
 	StatePresent  = "present"  // its names led to its digest before
-	StateSkipped  = "skipped"  // it is missing, or on volumes that were not given, or sparse and refused
+	StateSkipped  = "skipped"  // it is missing, or on volumes that were not given, or sparse and refused, or waits for a part
 	StateFailed   = "failed"
 	StateOpen     = "open"    // the import was interrupted before
 	StatePlanned  = "planned" // by Rehearse
@@ -52,13 +62,17 @@ type ImageResult struct {
 // A list that lacks children is pushed as it is, when the children that it has are
 // there. Where the registry refuses that, the names of an image that is known by tag
 // only are given to the child of one platform, and the result says so; one that is
-// known by digest is skipped: ErrSparse.
+// known by digest is skipped: a *SparseError. A release fails so: ErrSparseRelease.
 //
 // Volumes may be missing, but for the first: media can come one at a time, in any
 // order. What is at hand is pushed, what came before is asked of the registry, and
 // an image that needs more is skipped: an *AbsentError, until an import finds
 // nothing lacking. A blob that is cut over media needs them all at once, or an
 // Importer.
+//
+// Of an increment all that is left out is asked for before anything is written: if
+// the registry lacks any of it, nothing is pushed (*BaseError). Where it is needed in
+// another repository than the one that has it, it is mounted or copied.
 //
 // Everything that can be known beforehand is refused before the first
 // connection: damage that shows without reading all, collisions of names, names
@@ -110,7 +124,7 @@ func (im *Importer) assume(state string) {
 func (im *Importer) notAtHand(image placed) (why string, lacks bool) {
 	im.nodes.walk(image.Digest, func(n Node) {
 		for _, d := range n.blobs() {
-			if e, _ := im.bundle.Layout.Find(d); len(im.holding(e)) == 0 {
+			if e, carried := im.bundle.Layout.Find(d); carried && len(im.holding(e)) == 0 {
 				why, lacks = skipReason(im.absentFrom(e, 0)), true
 			}
 		}
@@ -139,7 +153,7 @@ func (im *Importer) list() []ImageResult {
 		}
 	}
 	for _, m := range im.bundle.Inventory.Content.Missing {
-		if m.Parent == "" {
+		if m.Parent == "" && !im.options.Shard.divides() {
 			list = append(list, ImageResult{Reference: m.Reference, State: StateSkipped, Reason: ErrMissing.Error() + ": " + m.Reason})
 		}
 	}

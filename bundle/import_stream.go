@@ -37,10 +37,10 @@ func (s *Stream) Import(ctx context.Context, client *oci.Client, o ImportOptions
 	if err := im.planStream(s); err != nil {
 		return nil, err
 	}
-	if err := im.reach(ctx); err != nil {
+	if err := im.begin(ctx); err != nil {
 		return nil, err
 	}
-	im.push, im.raw = newPusher(im), map[digest.Digest][]byte{}
+	im.raw = map[digest.Digest][]byte{}
 	x := &streamed{im: im, ctx: ctx, waiting: map[digest.Digest][]placed{}, left: map[string]int{}}
 	x.uploads.SetLimit(heldBlobs)
 	return x.run(s)
@@ -82,9 +82,12 @@ type streamed struct {
 func (x *streamed) run(s *Stream) ([]ImageResult, error) {
 	broken := s.each(x.ctx, x.visit)
 	if broken == nil {
-		broken = x.begin()
+		x.begin()
 	}
 	_ = x.uploads.Wait() // what failed is recorded
+	if proved := x.im.prove(x.ctx, x.im.images); broken == nil {
+		broken = proved
+	}
 	if broken == nil {
 		broken = x.releases()
 	}
@@ -101,29 +104,18 @@ func (x *streamed) visit(e Entry, contents io.Reader) error {
 	if e.inline != nil {
 		return nil
 	}
-	if err := x.begin(); err != nil {
-		return err
-	}
+	x.begin()
 	return x.blob(e, contents)
 }
 
-// begin asks, once all nodes are known, which images are there already, and
-// begins with those that need nothing but nodes.
-func (x *streamed) begin() error {
+// begin begins, once all nodes are known, with the images that need nothing but
+// nodes.
+func (x *streamed) begin() {
 	if x.begun {
-		return nil
+		return
 	}
 	x.begun = true
 	im := x.im
-	err := forEach(x.ctx, jobs(im.options.Jobs), len(im.images), func(ctx context.Context, i int) error {
-		if image := im.images[i]; im.vital[image.Digest] == nil {
-			im.look(ctx, image)
-		}
-		return ctx.Err()
-	})
-	if err != nil {
-		return err
-	}
 	for _, image := range im.images {
 		x.await(image)
 	}
@@ -131,14 +123,6 @@ func (x *streamed) begin() error {
 		if len(x.waiting[d]) > 0 {
 			x.hold(im.push.blobs[d], raw)
 		}
-	}
-	return nil
-}
-
-// look records an image as present if it is. An error will come again.
-func (im *Importer) look(ctx context.Context, image placed) {
-	if present, err := im.present(ctx, image); err == nil && present {
-		im.record(ImageResult{Reference: image.Reference, Digest: image.Digest, State: StatePresent, Names: im.names(image)})
 	}
 }
 
@@ -150,7 +134,9 @@ func (x *streamed) await(image placed) {
 	needs := map[digest.Digest]bool{}
 	x.im.nodes.walk(image.Digest, func(n Node) {
 		for _, d := range n.blobs() {
-			needs[d] = true
+			if !x.im.push.blobs[d].entry.isLeftOut() {
+				needs[d] = true
+			}
 		}
 	})
 	for d := range needs {
@@ -158,7 +144,10 @@ func (x *streamed) await(image placed) {
 	}
 	x.left[image.Reference] = len(needs)
 	if len(needs) == 0 {
-		x.complete(image)
+		x.uploads.Go(func() error {
+			x.complete(image)
+			return nil
+		})
 	}
 }
 
@@ -171,12 +160,12 @@ func (x *streamed) complete(image placed) {
 
 // releases imports what had to wait for others.
 func (x *streamed) releases() error {
-	for _, image := range x.im.images {
-		if x.im.vital[image.Digest] != nil && x.left[image.Reference] == 0 {
+	for _, image := range x.im.inOrder()[1] {
+		if x.left[image.Reference] == 0 {
 			x.im.image(x.ctx, image)
 		}
 	}
-	return x.ctx.Err()
+	return x.im.prove(x.ctx, x.im.images)
 }
 
 // blob takes one that some image may need: held in memory if it is small.
@@ -233,12 +222,12 @@ func (x *streamed) pass(b *pushedBlob, contents io.Reader) error {
 func (x *streamed) bring(b *pushedBlob, put func(context.Context, oci.Reference, ocispec.Descriptor) error) error {
 	b.Lock()
 	defer b.Unlock()
-	d := b.entry.Digest
-	to := x.im.push.repositories(x.waiting[d][0])[0]
+	d := b.entry.descriptor()
+	to := x.im.push.repositories(x.waiting[d.Digest][0])[0]
 	how := wasThere
 	found, err := x.im.client.HasBlob(x.ctx, to, d)
 	if err == nil && !found {
-		how, err = wasSent, put(x.ctx, to, ocispec.Descriptor{Digest: d, Size: b.entry.Size})
+		how, err = wasSent, put(x.ctx, to, d)
 	}
 	if err == nil {
 		x.im.push.arrived(b, to, how)

@@ -24,11 +24,12 @@ type Importer struct {
 	last    bool // no other medium will come
 
 	// What follows from the inventory.
-	bundle *Bundle // the first that was given
-	images []placed
-	nodes  nodeTable
-	sparse map[digest.Digest]Sparse   // indexes that lack children
-	vital  map[digest.Digest][]string // references that must be there before a release's digest is tagged
+	bundle   *Bundle // the first that was given
+	images   []placed
+	nodes    nodeTable
+	sparse   map[digest.Digest]Sparse   // indexes that lack children
+	vital    map[digest.Digest][]string // references that must be there before a release's digest is tagged
+	released map[string]bool            // references that releases consist of
 
 	raw     map[digest.Digest][]byte // nodes, checked
 	volumes []*volumeSet             // of the medium that is being read, the whole first, then further copies
@@ -36,19 +37,21 @@ type Importer struct {
 	push    *pusher                  // nil until the registry has answered
 
 	mu      sync.Mutex
-	results map[string]ImageResult // by reference
-	failed  map[string]error       // likewise
-	asked   map[string]bool        // references that were not there yet
-	refused map[string]bool        // references that were skipped for what they lack
-	absent  map[int]bool           // volumes that something still needs
-	cut     map[int]bool           // those over which something is cut that is still to come
+	results map[string]ImageResult     // by reference
+	failed  map[string]error           // likewise
+	proven  map[string]bool            // references that were tagged and asked for since
+	met     map[string][]oci.Reference // what names led to of references that were not there when all were asked for
+	asked   map[string]bool            // references that were not there yet
+	refused map[string]bool            // references that were skipped for what they lack
+	absent  map[int]bool               // volumes that something still needs
+	cut     map[int]bool               // those over which something is cut that is still to come
 }
 
 // NewImporter begins to import. It connects to nothing.
 func NewImporter(client *oci.Client, o ImportOptions) *Importer {
 	return &Importer{
-		client: client, options: o, results: map[string]ImageResult{}, failed: map[string]error{},
-		asked: map[string]bool{}, refused: map[string]bool{}, absent: map[int]bool{}, cut: map[int]bool{},
+		client: client, options: o, results: map[string]ImageResult{}, failed: map[string]error{}, proven: map[string]bool{},
+		met: map[string][]oci.Reference{}, asked: map[string]bool{}, refused: map[string]bool{}, absent: map[int]bool{}, cut: map[int]bool{},
 	}
 }
 
@@ -62,10 +65,9 @@ func (im *Importer) Medium(ctx context.Context, b *Bundle) ([]ImageResult, error
 	}
 	defer im.release()
 	if im.push == nil {
-		if err := im.reach(ctx); err != nil {
+		if err := im.begin(ctx); err != nil {
 			return nil, err
 		}
-		im.push = newPusher(im)
 	}
 	return im.run(ctx)
 }
@@ -93,23 +95,41 @@ func (im *Importer) plan(b *Bundle) error {
 	if err := im.options.Placement.check(images); err != nil {
 		return err
 	}
-	im.bundle, im.images, im.nodes, im.vital = b, images, content.nodeByDigest(), content.releaseParts()
-	im.sparse = map[digest.Digest]Sparse{}
-	for _, s := range content.Sparse() {
-		im.sparse[s.Digest] = s
-	}
+	images = im.options.Shard.of(images)
+	im.bundle, im.images, im.nodes = b, images, content.nodeByDigest()
+	im.vital, im.released = content.releaseParts(), content.releaseReferences()
+	im.sparse = content.sparseByDigest()
 	if im.options.Platform == (oci.Platform{}) {
 		im.options.Platform = content.Platform()
 	}
 	return nil
 }
 
-// reach asks the registry whether it answers and lets us push.
-func (im *Importer) reach(ctx context.Context) error {
-	if len(im.images) == 0 {
-		return nil
+// begin asks the registry all that decides whether anything is pushed: whether it
+// answers, has what an increment leaves out, and lets us push all that is needed.
+func (im *Importer) begin(ctx context.Context) error {
+	p := newPusher(im)
+	if len(im.images) > 0 {
+		if err := im.reach(ctx, p); err != nil {
+			return err
+		}
 	}
-	return im.client.Ping(ctx, im.options.Placement.pushed(im.images[0].names[0]), true)
+	im.push = p
+	return nil
+}
+
+func (im *Importer) reach(ctx context.Context, p *pusher) error {
+	place := im.options.Placement
+	if err := im.client.Ping(ctx, place.pushed(im.images[0].names[0]), true); err != nil {
+		return err
+	}
+	if err := place.fits(ctx, im.client, im.images); err != nil {
+		return err
+	}
+	if err := p.askBase(ctx); err != nil {
+		return err
+	}
+	return im.preflight(ctx, p)
 }
 
 // run imports every image that is not there yet; releases last, so that their
@@ -117,26 +137,34 @@ func (im *Importer) reach(ctx context.Context) error {
 func (im *Importer) run(ctx context.Context) ([]ImageResult, error) {
 	im.absent, im.cut = map[int]bool{}, map[int]bool{}
 	im.push.turn()
-	var first, last []placed
-	for _, image := range im.images {
-		switch {
-		case im.isThere(image.Reference):
-		case im.vital[image.Digest] == nil:
-			first = append(first, image)
-		default:
-			last = append(last, image)
-		}
-	}
-	for _, images := range [][]placed{first, last} {
+	for _, images := range im.inOrder() {
 		err := forEach(ctx, jobs(im.options.Jobs), len(images), func(ctx context.Context, i int) error {
 			im.image(ctx, images[i])
 			return ctx.Err()
 		})
+		if err == nil {
+			err = im.prove(ctx, images)
+		}
 		if err != nil {
 			return im.list(), err
 		}
 	}
 	return im.list(), im.verdict()
+}
+
+// inOrder are the images that are not there yet, releases after all others.
+func (im *Importer) inOrder() [2][]placed {
+	var order [2][]placed
+	for _, image := range im.images {
+		switch {
+		case im.isThere(image.Reference):
+		case im.vital[image.Digest] == nil:
+			order[0] = append(order[0], image)
+		default:
+			order[1] = append(order[1], image)
+		}
+	}
+	return order
 }
 
 // releaseParts are the references of a release's components, by the digest of
@@ -195,6 +223,9 @@ var errSkip = errors.New("skipped")
 func skipReason(err error) string { return strings.TrimPrefix(err.Error(), errSkip.Error()+": ") }
 
 func (im *Importer) attempt(ctx context.Context, image placed) (ImageResult, error) {
+	if im.vital[image.Digest] != nil && im.options.Shard.divides() {
+		return ImageResult{}, im.ahead(ctx, image, fmt.Errorf("%w: an import of all shards tags it, when its components are there", errSkip))
+	}
 	if part := im.waitsFor(image); part != "" {
 		return ImageResult{}, im.ahead(ctx, image, fmt.Errorf("%w: its component %s is not there", errSkip, part))
 	}
@@ -215,13 +246,17 @@ func (im *Importer) attempt(ctx context.Context, image placed) (ImageResult, err
 func (im *Importer) present(ctx context.Context, image placed) (bool, error) {
 	im.mu.Lock()
 	asked := im.asked[image.Reference]
+	moved, met := im.met[image.Reference]
 	im.mu.Unlock()
 	if asked {
 		return false, nil
 	}
-	present, moved, err := im.push.present(ctx, image)
-	if err != nil || present {
-		return present, err
+	if !met {
+		var present bool
+		var err error
+		if present, moved, err = im.push.present(ctx, image); err != nil || present {
+			return present, err
+		}
 	}
 	instead, _ := im.childFor(image)
 	for _, was := range moved {
@@ -252,10 +287,10 @@ func (im *Importer) waitsFor(image placed) string {
 // ahead brings what this medium has of a release whose components are on others:
 // it may not come again. It gives why the release waits, or what failed.
 func (im *Importer) ahead(ctx context.Context, image placed, waits error) error {
-	if im.whole {
+	if im.whole && !im.options.Shard.divides() {
 		return waits
 	}
-	err := im.push.everywhere(ctx, image, false)
+	err := im.push.everywhere(ctx, image, 0)
 	if err == nil || errors.Is(err, errSkip) {
 		return waits
 	}
@@ -302,12 +337,8 @@ func (im *Importer) verdict() error {
 	if len(im.absent) > 0 {
 		all = append(all, &AbsentError{im.volumeNames(im.absent), im.volumeNames(im.cut)})
 	}
-	refused := maps.Clone(im.refused)
-	maps.DeleteFunc(refused, func(_ string, is bool) bool { return !is })
-	if n := len(refused); n > 0 {
-		all = append(all, fmt.Errorf("%w: %s skipped for that", ErrSparse, images(n)))
-	}
-	if n := len(im.bundle.Inventory.Content.Missing); n > 0 {
+	all = append(all, im.sparseSkipped())
+	if n := len(im.bundle.Inventory.Content.Missing); n > 0 && !im.options.Shard.divides() {
 		all = append(all, fmt.Errorf("%w: %d, as the bundle records", ErrMissing, n))
 	}
 	return errors.Join(all...)

@@ -91,6 +91,9 @@ func (im *Importer) release() error {
 // holding are the sets of volumes that have all of an entry. There are several
 // where the medium has copies: the first volume is on each.
 func (im *Importer) holding(e Entry) []*volumeSet {
+	if e.isLeftOut() {
+		return nil
+	}
 	var found []*volumeSet
 	for _, v := range im.volumes {
 		if v.all(e.data(), e.Size) {

@@ -30,11 +30,42 @@ func (e *sparseError) answer() string {
 	return fmt.Sprintf("%d %s", status.Status, status.Code)
 }
 
+// SparseError: images were skipped because the registry takes no sparse lists. It is of
+// the class ErrSparse.
+type SparseError struct {
+	Images  int
+	LeftOut bool // of what they lack, some was left out on purpose
+}
+
+func (e *SparseError) Error() string {
+	return fmt.Sprintf("%v: %s skipped for that", ErrSparse, images(e.Images))
+}
+func (e *SparseError) Unwrap() error { return ErrSparse }
+
+// sparseSkipped is the error of the images that were skipped so; nil if none was.
+func (im *Importer) sparseSkipped() error {
+	e := &SparseError{}
+	for _, image := range im.images {
+		if im.refused[image.Reference] {
+			e.Images++
+			im.nodes.walk(image.Digest, func(n Node) { e.LeftOut = e.LeftOut || len(im.sparse[n.Digest].LeftOut) > 0 })
+		}
+	}
+	if e.Images == 0 {
+		return nil
+	}
+	return e
+}
+
 // instead gives the names of an image that the registry refused for what it lacks
 // to its child of the wanted platform. Who knows an image by its digest is not
-// served by another.
+// served by another, and a release is known by nothing else.
 func (im *Importer) instead(ctx context.Context, image placed, refused *sparseError) (ImageResult, error) {
-	why := fmt.Errorf("%w (%s): %s", ErrSparse, refused.answer(), im.sparse[refused.index])
+	what := fmt.Sprintf("(%s): %s", refused.answer(), im.sparse[refused.index])
+	if im.released[image.Reference] {
+		return ImageResult{}, fmt.Errorf("%w %s", ErrSparseRelease, what)
+	}
+	why := fmt.Errorf("%w %s", ErrSparse, what)
 	child, found := im.childFor(image)
 	if !found {
 		return ImageResult{}, fmt.Errorf("%w: %w; %s", errSkip, why, im.noChildFor(image))

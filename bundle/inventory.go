@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -146,12 +147,16 @@ type Missing struct {
 	Reason    string        `json:"reason"`
 }
 
-// Storage says how the archive is cut. Volumes follow from the content and
-// VolumeSize; they are listed for people, and checked.
+// Storage says what of the content the archive has, and how it is cut. Volumes
+// follow from the content, LeftOut and VolumeSize; they are listed for people, and
+// checked.
 type Storage struct {
 	VolumeSize int64    `json:"volumeSize,omitempty"` // bytes at most; 0 = one volume
 	Size       int64    `json:"size"`                 // bytes of the whole archive
 	Volumes    []Volume `json:"volumes"`
+	// LeftOut are the blobs of the content that the archive does not have, in the
+	// order of the content: About.Base brought them.
+	LeftOut []digest.Digest `json:"leftOut,omitempty"`
 }
 
 // Volume is one file of the archive.
@@ -164,7 +169,7 @@ type Volume struct {
 type About struct {
 	Series   string `json:"series,omitempty"`
 	Sequence int64  `json:"sequence"`       // UTC seconds: later bundles of a series have greater ones
-	Base     string `json:"base,omitempty"` // content id of the bundle this one builds upon
+	Base     []Base `json:"base,omitempty"` // what brought the blobs that are left out, sorted
 	Tool     string `json:"tool"`
 	// Request is a digest of what was asked for (Request.Digest): the same request
 	// goes on with an export that was interrupted. "" if none does.
@@ -190,7 +195,10 @@ func (inv *Inventory) computeStorage() error {
 	if err := inv.Content.validate(); err != nil {
 		return err
 	}
-	layout, err := newLayout(&inv.Content, inv.Storage.VolumeSize)
+	if err := cmp.Or(inv.checkAbout(), inv.checkLeftOut()); err != nil {
+		return err
+	}
+	layout, err := inv.layout()
 	if err != nil {
 		return err
 	}
@@ -199,7 +207,9 @@ func (inv *Inventory) computeStorage() error {
 	return nil
 }
 
-// Again is an inventory of exactly the same content, cut into volumes of
+func (inv *Inventory) layout() (*Layout, error) { return newLayout(&inv.Content, inv.Storage) }
+
+// Again is an inventory of exactly the same content, with the same blobs left out, cut into volumes of
 // volumeSize (0 = as before), with an about of its own.
 func (inv *Inventory) Again(volumeSize int64, tool string, sequence int64) (*Inventory, error) {
 	again := *inv
@@ -305,7 +315,9 @@ func checkFormat(data []byte) error {
 		Format   string   `json:"format"`
 		Requires []string `json:"requires"`
 		Layout   string   `json:"layout"`
-		About    About    `json:"about"`
+		About    struct {
+			Tool string `json:"tool"`
+		} `json:"about"`
 	}
 	if err := json.Unmarshal(data, &head); err != nil {
 		return fmt.Errorf("parse %s: %w", InventoryFile, err)
@@ -317,8 +329,11 @@ func checkFormat(data []byte) error {
 		return fmt.Errorf("format %.60q is not known to this version, which reads %s; it was written by %.60q", head.Format, Format, head.About.Tool)
 	case head.Layout != LayoutName:
 		return fmt.Errorf("layout %.60q is not known to this version, which reads %s; it was written by %.60q", head.Layout, LayoutName, head.About.Tool)
-	case len(head.Requires) > 0:
-		return fmt.Errorf("requires %.60q, which this version does not have; %.60q wrote it and reads it", head.Requires[0], head.About.Tool)
+	}
+	for _, feature := range head.Requires {
+		if feature != FeatureIncrement {
+			return fmt.Errorf("requires %.60q, which this version does not have; %.60q wrote it and reads it", feature, head.About.Tool)
+		}
 	}
 	return nil
 }

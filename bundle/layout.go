@@ -29,13 +29,17 @@ type Entry struct {
 	inline []byte        // the contents, where they follow from the inventory
 }
 
+func (e Entry) descriptor() ocispec.Descriptor {
+	return ocispec.Descriptor{Digest: e.Digest, Size: e.Size}
+}
+
 func (e Entry) data() int64    { return e.Offset + block }     // where the contents begin
 func (e Entry) dataEnd() int64 { return e.data() + e.Size }    // where they end
 func (e Entry) end() int64     { return roundUp(e.dataEnd()) } // where the padding ends
 func roundUp(n int64) int64    { return (n + block - 1) / block * block }
 
 // Layout is where every byte of an archive stands: a pure function of the
-// content and the size of volumes.
+// content, the blobs that are left out of it, and the size of volumes.
 type Layout struct {
 	Entries  []Entry // in archive order
 	Size     int64   // of the whole archive with its end, bytes
@@ -44,9 +48,10 @@ type Layout struct {
 	byDigest map[digest.Digest]int
 }
 
-// newLayout places oci-layout, index.json, all nodes, configs, then layers.
-// One digest stands once. With volumeSize 0 there is one volume.
-func newLayout(c *Content, volumeSize int64) (*Layout, error) {
+// newLayout places oci-layout, index.json, all nodes, configs, then layers, but for
+// what is left out. One digest stands once. With a volume size of 0 there is one
+// volume.
+func newLayout(c *Content, s Storage) (*Layout, error) {
 	l := &Layout{byDigest: make(map[digest.Digest]int, len(c.Nodes)+len(c.Blobs))}
 	l.addInline(ocispec.ImageLayoutFile, []byte(`{"imageLayoutVersion":"`+ocispec.ImageLayoutVersion+`"}`))
 	index, err := indexJSON(c)
@@ -57,11 +62,14 @@ func newLayout(c *Content, volumeSize int64) (*Layout, error) {
 	for _, n := range c.Nodes {
 		l.addBlob(n.Digest, n.Size)
 	}
+	left := s.leftOut()
 	for _, b := range c.Blobs {
 		if b.Role == RoleLayer && l.head == 0 {
 			l.head = len(l.Entries)
 		}
-		l.addBlob(b.Digest, b.Size)
+		if !left[b.Digest] {
+			l.addBlob(b.Digest, b.Size)
+		}
 	}
 	if l.head == 0 {
 		l.head = len(l.Entries)
@@ -70,7 +78,7 @@ func newLayout(c *Content, volumeSize int64) (*Layout, error) {
 	if l.Size > MaxArchiveSize {
 		return nil, fmt.Errorf("the archive would have %d bytes, the limit is %d", l.Size, int64(MaxArchiveSize))
 	}
-	return l, l.cut(volumeSize)
+	return l, l.cut(s.VolumeSize)
 }
 
 func (l *Layout) addInline(name string, contents []byte) {
@@ -91,7 +99,7 @@ func (l *Layout) add(e Entry) {
 	l.Size = e.end()
 }
 
-// Find gives the entry of a node or blob.
+// Find gives the entry of a node or blob. A blob that is left out has none.
 func (l *Layout) Find(d digest.Digest) (Entry, bool) {
 	i, there := l.byDigest[d]
 	if !there {

@@ -69,7 +69,7 @@ func TestCutHolds(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		c, _ := randomContent(seed, 1+r.IntN(20), 1+r.Int64N(20_000))
 		size := 4096 + r.Int64N(20_000)
-		l, err := newLayout(c, size)
+		l, err := newLayout(c, Storage{VolumeSize: size})
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -111,7 +111,7 @@ func checkCut(t *testing.T, seed uint64, l *Layout, size int64) {
 func TestCutFillsVolumes(t *testing.T) {
 	c, _ := randomContent(1, 2, 9)
 	c.Blobs[1].Size, c.Blobs[2].Size = 1000, 20_000
-	l, err := newLayout(c, 8192)
+	l, err := newLayout(c, Storage{VolumeSize: 8192})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,10 +131,10 @@ func TestCutRefuses(t *testing.T) {
 	tiny, _ := randomContent(1, 3, 4000)
 	huge, _ := randomContent(1, 3, 4000)
 	huge.Blobs[1].Size = 1000 * 4096
-	if _, err := newLayout(tiny, 1024); err == nil {
+	if _, err := newLayout(tiny, Storage{VolumeSize: 1024}); err == nil {
 		t.Error("volumes smaller than the manifests were taken")
 	}
-	if _, err := newLayout(huge, 4096); err == nil {
+	if _, err := newLayout(huge, Storage{VolumeSize: 4096}); err == nil {
 		t.Error("more than 999 volumes were taken")
 	}
 }
@@ -144,7 +144,7 @@ func TestCutRefuses(t *testing.T) {
 func TestDigestStandsOnce(t *testing.T) {
 	c, _ := randomContent(1, 1, 100)
 	c.Nodes[0].Layers = append(c.Nodes[0].Layers, c.Nodes[0].Config, c.Nodes[0].Layers[0])
-	l, err := newLayout(c, 0)
+	l, err := newLayout(c, Storage{VolumeSize: 0})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestDigestStandsOnce(t *testing.T) {
 func TestRollback(t *testing.T) {
 	for seed := range uint64(20) {
 		c, data := randomContent(seed, 6, 9000)
-		l, err := newLayout(c, 4096)
+		l, err := newLayout(c, Storage{VolumeSize: 4096})
 		if err != nil {
 			t.Fatal(err)
 		}

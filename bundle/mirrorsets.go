@@ -36,14 +36,6 @@ var setFiles = []setFile{
 	{ICSPFile, manifest.ContentSourcePolicy}, {IDMSFile, manifest.DigestMirrorSet}, {ITMSFile, manifest.TagMirrorSet},
 }
 
-// writes says whether the objects have a mirror set of a kind.
-func (o ObjectOptions) writes(kind string) bool {
-	if kind == manifest.ContentSourcePolicy {
-		return o.ICSP != ""
-	}
-	return o.ICSP != ICSPOnly
-}
-
 // mirrorSets are the mirror sets of a report, with those that lay there.
 type mirrorSets struct {
 	report  *Report
@@ -54,11 +46,14 @@ type mirrorSets struct {
 	changes MirrorChanges
 }
 
+// ErrPolicyOfICSP: a policy was chosen with an ImageContentSourcePolicy, which has none.
+var ErrPolicyOfICSP = fmt.Errorf("%w: %s cannot be said in an %s", ErrUsage, manifest.NeverContactSource, manifest.ContentSourcePolicy)
+
 // mirrorSets puts what is held and what lies under a directory together, and
 // refuses what a cluster would refuse.
 func (r *Report) mirrorSets(dir string) (*mirrorSets, error) {
-	if o := r.Options; o.ICSP != "" && o.Policy == manifest.NeverContactSource {
-		return nil, fmt.Errorf("%w: %s cannot be said in an %s", ErrUsage, o.Policy, manifest.ContentSourcePolicy)
+	if o := r.Options; o.writes(manifest.ContentSourcePolicy) && o.Policy == manifest.NeverContactSource {
+		return nil, ErrPolicyOfICSP
 	}
 	s := &mirrorSets{report: r}
 	if err := s.readLaid(dir); err != nil {
@@ -78,7 +73,7 @@ func (r *Report) mirrorSets(dir string) (*mirrorSets, error) {
 			s.sets = append(s.sets, r.mirrorSet(file.kind, mirrors))
 		}
 	}
-	s.install = covering(digests, r.mirrors(func(h Held) bool { return h.Release }))
+	s.install = covering(digests, r.mirrors(r.Held, func(h Held) bool { return h.Release }))
 	if err := s.meet(); err != nil {
 		return nil, err
 	}
@@ -118,7 +113,7 @@ func (s *mirrorSets) readLaid(dir string) error {
 	s.laid = map[string][]manifest.Mirror{}
 	for _, file := range setFiles {
 		path := filepath.Join(dir, file.name)
-		data, err := readSmall(path, maxReportSize)
+		data, err := readUnder(dir, file.name, maxReportSize)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -161,21 +156,26 @@ func (s *mirrorSets) entries() (digests, tags []manifest.Mirror, err error) {
 	r := s.report
 	laid := map[string][]manifest.Mirror{}
 	for kind, mirrors := range s.laid {
-		laid[kind] = r.remaining(mirrors)
+		wanted := anyHeld
+		if kind == manifest.TagMirrorSet {
+			wanted = Held.pulledByTag
+		}
+		laid[kind] = r.remaining(mirrors, wanted)
 	}
 	if digests, err = manifest.MergeMirrors(laid[manifest.ContentSourcePolicy], laid[manifest.DigestMirrorSet]); err != nil {
 		return nil, nil, err
 	}
-	if digests, err = manifest.MergeMirrors(digests, r.mirrors(func(Held) bool { return true })); err != nil {
+	if digests, err = manifest.MergeMirrors(digests, r.mirrors(r.Held, anyHeld)); err != nil {
 		return nil, nil, fmt.Errorf("%w: write %s: %w", ErrUsage, IDMSFile, err)
 	}
-	if r.Options.ICSP == ICSPOnly {
+	if !r.Options.writes(manifest.TagMirrorSet) {
+		s.warnTags()
 		return s.widen(digests), nil, nil
 	}
-	if tags, err = manifest.MergeMirrors(laid[manifest.TagMirrorSet], r.mirrors(Held.pulledByTag)); err != nil {
+	if tags, err = manifest.MergeMirrors(laid[manifest.TagMirrorSet], r.mirrors(r.Held, Held.pulledByTag)); err != nil {
 		return nil, nil, fmt.Errorf("%w: write %s: %w", ErrUsage, ITMSFile, err)
 	}
-	if r.Options.Scope != "" { // both over identical sources
+	if r.Options.isWide() { // both over identical sources
 		if digests, err = manifest.MergeMirrors(tags, digests); err != nil {
 			return nil, nil, err
 		}
@@ -186,6 +186,20 @@ func (s *mirrorSets) entries() (digests, tags []manifest.Mirror, err error) {
 	tags = manifest.Unhide(tags, digests)
 	samePolicy(tags, digests)
 	return digests, tags, nil
+}
+
+// warnTags: nodes of clusters before 4.13 pull by tag from the source alone.
+func (s *mirrorSets) warnTags() {
+	var tagged []string
+	for _, h := range s.report.Held {
+		if h.pulledByTag() {
+			tagged = append(tagged, h.Reference)
+		}
+	}
+	if len(tagged) > 0 {
+		s.warn("an %s has no mirrors for tags: nodes look for these at their sources alone, unless they are asked for by digest: %s",
+			manifest.ContentSourcePolicy, listSome(tagged, 10))
+	}
 }
 
 // widen gives sources the scope that was asked for, where that is safe.
@@ -245,12 +259,36 @@ func (s *mirrorSets) meet() error {
 			shadow.Hidden, shadow.HiddenFrom, shadow.Object, way, listSome(shadow.Sources, 10))
 	}
 	s.warnInstalled()
+	s.warnCutOff()
 	return nil
 }
 
-// InstallerObject is the ImageDigestMirrorSet that an installer makes of an
+// installerObject is the ImageDigestMirrorSet that an installer makes of an
 // install-config's imageDigestSources.
-const InstallerObject = "image-digest-mirror"
+const installerObject = "image-digest-mirror"
+
+// warnCutOff: what was not carried cannot be had from a source that nobody may
+// contact, nor from a repository below it.
+func (s *mirrorSets) warnCutOff() {
+	held := map[string]bool{}
+	for _, h := range s.report.Held {
+		held[h.Reference] = true
+	}
+	var off []string
+	for _, image := range s.report.Images {
+		ref, err := oci.ParseReference(image.Reference)
+		if err != nil || held[image.Reference] {
+			continue
+		}
+		places, err := s.conf.Sources(ref.Name(), ref.Digest != "")
+		if err == nil && places[len(places)-1].Blocked {
+			off = append(off, image.Reference)
+		}
+	}
+	if len(off) > 0 {
+		s.warn("nodes may not contact the sources of what was not carried: %s", listSome(off, 10))
+	}
+}
 
 // warnInstalled: what the installer made is in no file here.
 func (s *mirrorSets) warnInstalled() {
@@ -262,7 +300,7 @@ func (s *mirrorSets) warnInstalled() {
 		sources = append(sources, m.Source)
 	}
 	s.warn("a cluster that was installed from a mirror has %s %s; if that says nothing of %s for %s, no node takes any of its mirror sets",
-		manifest.DigestMirrorSet, InstallerObject, manifest.NeverContactSource, strings.Join(sources, ", "))
+		manifest.DigestMirrorSet, installerObject, manifest.NeverContactSource, strings.Join(sources, ", "))
 }
 
 // special is what the cluster's image configuration says of registries.
@@ -331,7 +369,7 @@ func (s *mirrorSets) registriesConf(files map[string][]byte) (err error) {
 	if s.report.Assumed {
 		comment = assumedComment + "\n" + comment
 	}
-	if s.report.Options.ICSP != ICSPOnly {
+	if s.report.Options.writes(manifest.DigestMirrorSet) {
 		files[RegistriesFile] = s.conf.TOML(comment)
 		return nil
 	}
@@ -346,7 +384,7 @@ func (s *mirrorSets) installConfig(files map[string][]byte) (err error) {
 		return nil
 	}
 	fragment := manifest.InstallConfigFragment
-	if s.report.Options.ICSP != "" {
+	if s.report.Options.writes(manifest.ContentSourcePolicy) {
 		fragment = manifest.OldInstallConfigFragment
 	}
 	if files[InstallFile], err = fragment(s.install, s.report.comment()); err != nil {
@@ -362,10 +400,12 @@ func (h Held) pulledByTag() bool {
 	return err == nil && ref.Digest == "" && !h.Release && !isAttachment(ref)
 }
 
-// mirrors are the sources of the held images that are wanted, with where they lie.
-func (r *Report) mirrors(wanted func(Held) bool) []manifest.Mirror {
+func anyHeld(Held) bool { return true }
+
+// mirrors are the sources of the images that are wanted, with where they lie.
+func (r *Report) mirrors(images []Held, wanted func(Held) bool) []manifest.Mirror {
 	places := map[string][]string{}
-	for _, h := range r.Held {
+	for _, h := range images {
 		source, err := oci.ParseReference(h.Reference)
 		if err != nil || !wanted(h) {
 			continue

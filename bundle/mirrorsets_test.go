@@ -1,6 +1,7 @@
 package bundle_test
 
 import (
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -73,13 +74,90 @@ func TestWiderScopeLater(t *testing.T) {
 	if len(o.Warnings) != 1 || !strings.HasPrefix(o.Warnings[0], "quay.io/else cannot be one source: ") {
 		t.Errorf("warned of %q", o.Warnings)
 	}
-	// Without that scope the wider source stays, for the next ones are in it.
-	r, err = assumed(t, contentOf(t, "quay.io/team/third"+at("3")), p)
+	// It is the scope of later imports, if they do not say another.
+	r, err = assumed(t, contentOf(t, "quay.io/team/third"+at("3"), "quay.io/fourth/app:v1"), p)
 	check(t, err)
+	o, err = r.Objects(dir)
+	check(t, err)
+	check(t, o.Write())
+	if want := (bundle.MirrorOptions{Scope: manifest.NamespaceScope}); o.Chosen != want {
+		t.Errorf("an earlier import chose %v", o.Chosen)
+	}
+	wantEntries(t, dir, bundle.IDMSFile, append([]string{"quay.io/else/app m.example/ocp/else/app", "quay.io/else/theirs other.example/x", "quay.io/fourth m.example/ocp/fourth"}, want[2:]...)...)
+	// Of a narrower one the wider source stays, for the earlier ones are in it.
+	r, err = assumed(t, contentOf(t, "quay.io/team/fifth"+at("5")), p)
+	check(t, err)
+	r.Options.Scope = manifest.RepositoryScope
 	_, err = r.WriteObjects(dir)
 	check(t, err)
-	if got := entriesOf(t, dir, bundle.ITMSFile); !slices.Contains(got, "quay.io/team m.example/ocp/team") || !slices.Contains(got, "quay.io/team/third m.example/ocp/team/third") {
+	if got := entriesOf(t, dir, bundle.ITMSFile); !slices.Contains(got, "quay.io/team m.example/ocp/team") || !slices.Contains(got, "quay.io/team/fifth m.example/ocp/team/fifth") {
 		t.Errorf("tags are looked for by %q: the source of a digest hides the wider one", got)
+	}
+}
+
+// TestPolicyStays: what earlier sources got does not change by an import that says
+// nothing of it.
+func TestPolicyStays(t *testing.T) {
+	t.Parallel()
+	p := to(t, "m.example/ocp")
+	of := func(policy string, images ...string) *bundle.Report {
+		r, err := assumed(t, contentOf(t, images...), p)
+		check(t, err)
+		r.Options.Policy = policy
+		return r
+	}
+	dir := writeObjects(t, of(manifest.NeverContactSource, "quay.io/team/app:v1"))
+	for range 2 { // the second time with a report of an import that did not say it
+		o, err := of("", "quay.io/team/lib:v1").Objects(dir)
+		check(t, err)
+		check(t, o.Write())
+		if want := (bundle.MirrorOptions{Policy: manifest.NeverContactSource}); o.Chosen != want {
+			t.Errorf("an earlier import chose %v", o.Chosen)
+		}
+		for _, file := range []string{bundle.IDMSFile, bundle.ITMSFile} {
+			wantEntries(t, dir, file, "quay.io/team/app m.example/ocp/team/app NeverContactSource", "quay.io/team/lib m.example/ocp/team/lib NeverContactSource")
+		}
+	}
+	old := of("", "quay.io/team/lib:v1")
+	old.Options.ICSP = bundle.ICSPAlso
+	wantError(t, old.Check(dir), bundle.ErrPolicyOfICSP)
+	o, err := of(manifest.AllowContactingSource, "quay.io/team/lib:v1").Objects(dir)
+	check(t, err)
+	check(t, o.Write())
+	if o.Chosen != (bundle.MirrorOptions{}) {
+		t.Errorf("an earlier import chose %v", o.Chosen)
+	}
+	wantEntries(t, dir, bundle.IDMSFile, "quay.io/team/app m.example/ocp/team/app AllowContactingSource", "quay.io/team/lib m.example/ocp/team/lib AllowContactingSource")
+
+	file := filepath.Join(dir, bundle.ReportFile)
+	whole := string(readFile(t, file))
+	for was, is := range map[string]string{
+		`"mirrorSourcePolicy": "AllowContactingSource"`: `"mirrorSourcePolicy": "Never"`,
+		`"name": "airlift-m.example"`:                   `"name": "airlift-m.example", "scope": "host"`,
+		`"to": "m.example/ocp"`:                         `"to": "m.example/ocp", "icsp": "-only"`,
+	} {
+		writeFile(t, file, []byte(strings.Replace(whole, was, is, 1)))
+		_, err := bundle.ReadReport(file)
+		wantError(t, err, nil, file, "options: ", "which is none of")
+	}
+}
+
+// TestWhatNeverCutsOff: who keeps nodes from a source keeps them from what lies below
+// it as well.
+func TestWhatNeverCutsOff(t *testing.T) {
+	t.Parallel()
+	for policy, want := range map[string]int{"": 0, manifest.NeverContactSource: 1} {
+		r, err := assumed(t, contentOf(t, "quay.io/team/app:v1", "quay.io/team/app/own:v1"), to(t, "m.example/ocp"))
+		check(t, err)
+		r.Options.Policy, r.Options.Others = policy, []manifest.MirrorSet{}
+		for _, reference := range []string{"quay.io/team/app/sub:v1", "quay.io/team/app:v2", "quay.io/team/apple:v1"} {
+			r.Images = append(r.Images, bundle.ImageResult{Reference: reference, State: bundle.StateSkipped})
+		}
+		o, err := r.Objects(t.TempDir())
+		check(t, err)
+		if len(o.Warnings) != want || want > 0 && o.Warnings[0] != "nodes may not contact the sources of what was not carried: quay.io/team/app/sub:v1, quay.io/team/app:v2" {
+			t.Errorf("%s: warned of %q", policy, o.Warnings)
+		}
 	}
 }
 
@@ -117,7 +195,20 @@ func TestPolicyForOldClusters(t *testing.T) {
 	check(t, err)
 	both := []string{"example.com/theirs m.example/theirs", "quay.io/team/app m.example/ocp/team/app", "quay.io/team/lib m.example/ocp/team/lib"}
 	wantEntries(t, dir, bundle.ICSPFile, both...)
-	_, err = of("", "quay.io/team/lib"+at("1")).WriteObjects(dir)
+	o, err := of("", "quay.io/team/app:v2").Objects(dir)
+	check(t, err)
+	if want := []string{bundle.ICSPFile, bundle.RegistriesFile, bundle.ReportFile}; !slices.Equal(o.Files(), want) || o.Chosen.ICSP != bundle.ICSPOnly {
+		t.Errorf("an import that says nothing of it writes %q", o.Files())
+	}
+	if want := []string{"an ImageContentSourcePolicy has no mirrors for tags: nodes look for these at their sources alone, unless they are asked for by digest: quay.io/team/app:v1, quay.io/team/app:v2"}; !slices.Equal(o.Warnings, want) {
+		t.Errorf("warned of %q", o.Warnings)
+	}
+	o, err = of(bundle.ICSPOnly, "quay.io/other/lib"+at("1")).Objects(t.TempDir())
+	check(t, err)
+	if len(o.Warnings) > 0 {
+		t.Errorf("warned of %q, without tags", o.Warnings)
+	}
+	_, err = of(bundle.ICSPNo, "quay.io/team/lib"+at("1")).WriteObjects(dir)
 	wantError(t, err, bundle.ErrOtherKind)
 	files, err := of(bundle.ICSPAlso, "quay.io/team/lib"+at("1")).WriteObjects(dir)
 	check(t, err)
@@ -135,6 +226,12 @@ func TestPolicyForOldClusters(t *testing.T) {
 	dir = writeObjects(t, allowed)
 	wantEntries(t, dir, bundle.IDMSFile, "quay.io/team/app m.example/ocp/team/app AllowContactingSource")
 	wantEntries(t, dir, bundle.ICSPFile, "quay.io/team/app m.example/ocp/team/app")
+	check(t, os.Remove(filepath.Join(dir, bundle.ICSPFile)))
+	_, err = of(bundle.ICSPNo, "quay.io/team/lib"+at("1")).WriteObjects(dir)
+	check(t, err)
+	if o, err := of("", "quay.io/team/lib"+at("1")).Objects(dir); err != nil || slices.Contains(o.Files(), bundle.ICSPFile) {
+		t.Errorf("what is no more is written again: %v, %v", o, err)
+	}
 	never := of(bundle.ICSPOnly, "quay.io/team/app:v1")
 	never.Options.Policy = manifest.NeverContactSource
 	wantError(t, never.Check(t.TempDir()), bundle.ErrUsage, "cannot be said in an ImageContentSourcePolicy")
@@ -261,10 +358,15 @@ func TestPruneByDigest(t *testing.T) {
 	results, err := m.open(t).Import(t.Context(), c, bundle.ImportOptions{Placement: p})
 	check(t, err)
 	r := m.open(t).Report(results, bundle.NewObjectOptions(p, "", ""))
-	dir := writeObjects(t, r)
 	for i, h := range r.Held { // tags that never were
 		r.Held[i].Names = []string{h.Mirrors[0] + ":gone"}
 	}
+	dir := writeObjects(t, r)
+	if gone, err := r.Prune(t.Context(), c, dir); err != nil || len(gone) > 0 {
+		t.Errorf("what the import brought itself is asked for: %q, %v", gone, err)
+	}
+	r, err = bundle.ReadReport(filepath.Join(dir, bundle.ReportFile))
+	check(t, err)
 	gone, err := r.Prune(t.Context(), c, dir)
 	check(t, err)
 	if !slices.Equal(gone, []string{"quay.io/team/other:v1"}) {
@@ -277,4 +379,94 @@ func TestPruneByDigest(t *testing.T) {
 		t.Error(err)
 	}
 	wantEntries(t, dir, bundle.ITMSFile) // the cluster may have it, so it stays, empty
+}
+
+// TestPruneTag: where a tag is gone and a digest is not, only the mirror for tags
+// leaves.
+func TestPruneTag(t *testing.T) {
+	t.Parallel()
+	near := source(t, func(b *ocitest.Builder) { b.ZstdImage("team/app", "v1"); b.ZeroLayerImage("team/app", "v2") })
+	far := ocitest.StartRegistry(t)
+	c := client(t, near.Host, far.Host)
+	_, raw := near.Builder().Manifest("team/app", "v2")
+	content := plan(t, c, bundle.Request{Images: references(t, "quay.io/team/app:v1", "quay.io/team/app@"+digest.FromBytes(raw).String())})
+	m := export(t, c, inventory(t, content, 0))
+	p := to(t, far.Host)
+	results, err := m.open(t).Import(t.Context(), c, bundle.ImportOptions{Placement: p})
+	check(t, err)
+	dir := writeObjects(t, m.open(t).Report(results, bundle.NewObjectOptions(p, "", "")))
+	wantEntries(t, dir, bundle.ITMSFile, "quay.io/team/app "+far.Host+"/team/app")
+	b := far.Builder()
+	for _, image := range content.Images {
+		if image.Reference == "quay.io/team/app:v1" {
+			b.DeleteManifest("team/app", image.Digest)
+		}
+	}
+	check(t, b.Err())
+	r, err := bundle.ReadReport(filepath.Join(dir, bundle.ReportFile))
+	check(t, err)
+	gone, err := r.Prune(t.Context(), c, dir)
+	check(t, err)
+	if !slices.Equal(gone, []string{"quay.io/team/app:v1"}) {
+		t.Errorf("gone are %q", gone)
+	}
+	_, err = r.WriteObjects(dir)
+	check(t, err)
+	wantEntries(t, dir, bundle.IDMSFile, "quay.io/team/app "+far.Host+"/team/app")
+	wantEntries(t, dir, bundle.ITMSFile)
+}
+
+// TestPruneCuresCollision: a place that another source's image had is free when that
+// is gone, and not before; and an import that broke off does not change that.
+func TestPruneCuresCollision(t *testing.T) {
+	t.Parallel()
+	near := source(t, func(b *ocitest.Builder) { b.ZstdImage("team/app", "v1"); b.ZeroLayerImage("other/app", "v1") })
+	far := ocitest.StartRegistry(t)
+	c := client(t, near.Host, far.Host)
+	dir, o := t.TempDir(), bundle.ObjectOptions{}
+	carry := func(source string) (medium, bundle.Placement, bundle.Image) {
+		content := plan(t, c, bundle.Request{Images: references(t, source+":v1")})
+		p := mapped(t, far.Host, source+"=one/place")
+		o = bundle.NewObjectOptions(p, "", "")
+		return export(t, c, inventory(t, content, 0)), p, content.Images[0]
+	}
+	pushed := func(m medium, p bundle.Placement) *bundle.Report {
+		results, err := m.open(t).Import(t.Context(), c, bundle.ImportOptions{Placement: p})
+		check(t, err)
+		return m.open(t).Report(results, o)
+	}
+	m, p, first := carry("quay.io/team/app")
+	_, err := pushed(m, p).WriteObjects(dir)
+	check(t, err)
+
+	m, p, _ = carry("quay.io/other/app")
+	expect := func(prune bool) error {
+		r, err := m.open(t).Expect(p, o)
+		check(t, err)
+		if prune {
+			if _, err := r.Prune(t.Context(), c, dir); err != nil {
+				return err
+			}
+		}
+		return r.Check(dir)
+	}
+	for _, prune := range []bool{false, true} {
+		wantError(t, expect(prune), bundle.ErrCollision, far.Host+"/one/place:v1", "quay.io/team/app:v1", "quay.io/other/app:v1")
+	}
+	b := far.Builder()
+	b.DeleteManifest("one/place", first.Digest)
+	check(t, b.Err())
+	wantError(t, expect(false), bundle.ErrCollision)
+	check(t, expect(true))
+	pushed(m, p) // and nothing more was done
+	check(t, expect(true))
+	r := pushed(m, p)
+	gone, err := r.Prune(t.Context(), c, dir)
+	check(t, err)
+	if !slices.Equal(gone, []string{"quay.io/team/app:v1"}) {
+		t.Errorf("gone are %q", gone)
+	}
+	_, err = r.WriteObjects(dir)
+	check(t, err)
+	wantEntries(t, dir, bundle.ITMSFile, "quay.io/other/app "+far.Host+"/one/place")
 }

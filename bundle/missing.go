@@ -326,7 +326,7 @@ func (p *planner) vitalMissing() error {
 	if len(vital) == 0 {
 		return nil
 	}
-	return errors.Join(fmt.Errorf("a release needs all its components: %w", MissingErrors(vital)), MissingErrors(others))
+	return errors.Join(fmt.Errorf("%w: %w", ErrRelease, MissingErrors(vital)), MissingErrors(others))
 }
 
 // parts notes a node and all below it, what is missing included.

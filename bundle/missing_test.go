@@ -273,6 +273,7 @@ func TestDenied(t *testing.T) {
 			{Streams: streams(true, app, list), SkipMissing: true},
 			{Streams: streams(false, app, list), SkipMissing: true, SkipDenied: true},
 			{Images: references(t, app, list), SkipMissing: true, SkipDenied: true},
+			{Streams: streams(true, app, list), Images: references(t, app, list), SkipMissing: true, SkipDenied: true},
 		} {
 			_, err := bundle.Plan(t.Context(), client(t, far.Host), r)
 			if !oci.IsDenied(err) {

@@ -68,8 +68,10 @@ func (p *planner) narrows(ref oci.Reference) bool {
 }
 
 func (p *planner) noImage() string {
-	return "it has no image for " + strings.Join(names(p.request.Platforms), " or ")
+	return "it has no image for " + p.platforms()
 }
+
+func (p *planner) platforms() string { return strings.Join(names(p.request.Platforms), " or ") }
 
 // ofPlatforms gives the children of a list that are wanted: its images, those
 // included that do not say what they run on, and what describes these.

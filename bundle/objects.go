@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,8 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
+	"sigs.k8s.io/yaml"
 )
 
 // Where the objects lie under their directory. apply holds only complete
@@ -23,15 +26,23 @@ const (
 	RegistriesFile = "nodes/registries.conf"
 )
 
+// Printed stands for a directory where objects are printed and not written:
+// nothing lies there, and nothing is written.
+const Printed = "-"
+
 const assumedComment = "What a complete import would give: no registry was asked."
 
 // Objects are the files that make a cluster use the registry, and what they do
 // to it. Nothing is written yet.
 type Objects struct {
 	MirrorChanges
+	// Chosen are the choices that stay as an earlier import made them.
+	Chosen MirrorOptions
 	// ConfigDrains are the reasons why the patch of the image configuration drains
 	// the nodes.
 	ConfigDrains []string
+	// Options are those of the report, and of earlier ones.
+	Options ObjectOptions
 
 	dir   string
 	files map[string][]byte // by their names under dir
@@ -55,6 +66,23 @@ func (o *Objects) Files() []string { return slices.Sorted(maps.Keys(o.files)) }
 // touched.
 func (o *Objects) Write() error { return writeFiles(o.dir, o.files) }
 
+// Stream is what `oc apply -f -` takes: the files under apply/.
+func (o *Objects) Stream() []byte {
+	var documents [][]byte
+	for _, name := range o.Files() {
+		if strings.HasPrefix(name, "apply/") {
+			documents = append(documents, o.files[name])
+		}
+	}
+	return bytes.Join(documents, []byte("---\n"))
+}
+
+// Patch is one of the files with a patch as JSON on one line, for a command line.
+func (o *Objects) Patch(file string) (string, error) {
+	data, err := yaml.YAMLToJSON(o.files[file])
+	return string(data), err
+}
+
 // WriteObjects renders the objects and writes them. It gives the names of the
 // files, sorted.
 func (r *Report) WriteObjects(dir string) ([]string, error) {
@@ -75,20 +103,11 @@ func (r *Report) Write(dir string) error {
 	return writeFiles(dir, map[string][]byte{ReportFile: o.files[ReportFile]})
 }
 
-// CheckObjects renders what a complete import would write under a directory,
-// with what lies there, and throws it away: what cannot be written is better
-// known before anything is pushed.
-func (b *Bundle) CheckObjects(p Placement, o ObjectOptions, dir string) error {
-	r, err := b.Assume(p, o)
-	if err != nil {
-		return err
-	}
-	r.Assumed = false
-	return errors.Join(r.Check(dir), writable(dir))
-}
-
 // writable says whether a directory could be written to, or made. It tries nothing.
 func writable(dir string) error {
+	if dir == Printed {
+		return nil
+	}
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir):
@@ -104,10 +123,11 @@ func writable(dir string) error {
 	return nil
 }
 
-// Check says whether WriteObjects would fail, but for the disk.
+// Check says whether WriteObjects would fail, but for a disk that is full. It tries
+// nothing.
 func (r *Report) Check(dir string) error {
 	_, err := r.Objects(dir)
-	return err
+	return errors.Join(err, writable(dir))
 }
 
 // Join adds what the report that lies under a directory holds, once.
@@ -115,7 +135,7 @@ func (r *Report) Join(dir string) error {
 	if r.joined == dir {
 		return nil
 	}
-	earlier, err := readEarlier(filepath.Join(dir, ReportFile))
+	earlier, err := readEarlier(dir)
 	if err != nil {
 		return err
 	}
@@ -130,7 +150,10 @@ func (r *Report) Join(dir string) error {
 
 // objects renders all files.
 func (r *Report) objects(dir string) (*Objects, error) {
-	o := &Objects{dir: dir, files: map[string][]byte{}}
+	if err := r.collisions(); err != nil {
+		return nil, err
+	}
+	o := &Objects{dir: dir, files: map[string][]byte{}, Chosen: r.chosen}
 	mirrors, err := r.mirrorSets(dir)
 	if err != nil {
 		return nil, err
@@ -142,7 +165,7 @@ func (r *Report) objects(dir string) (*Objects, error) {
 	if err := errors.Join(r.clusterConfig(o.files), r.trustBundle(o.files)); err != nil {
 		return nil, err
 	}
-	o.ConfigDrains = r.Options.configDrains()
+	o.ConfigDrains, o.Options = r.Options.configDrains(), r.Options
 	o.files[ReportFile], err = r.bytes()
 	return o, err
 }
@@ -154,8 +177,19 @@ func (r *Report) comment() string {
 	return ""
 }
 
+// readUnder reads a file of a directory of objects; fs.ErrNotExist if it is not there.
+func readUnder(dir, name string, limit int64) ([]byte, error) {
+	if dir == Printed {
+		return nil, fs.ErrNotExist
+	}
+	return readSmall(filepath.Join(dir, name), limit)
+}
+
 // writeFiles writes files under a directory, each by a temporary one and a rename.
 func writeFiles(dir string, files map[string][]byte) error {
+	if dir == Printed {
+		return nil
+	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := replaceFile(filepath.Join(dir, name), files[name]); err != nil {
 			return err

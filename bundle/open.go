@@ -53,7 +53,7 @@ func Open(dirs []string, trust Trust) (*Bundle, error) {
 	if b.Inventory, err = ParseInventory(b.bytes); err != nil {
 		return nil, fmt.Errorf("%s: %w", dirs[0], err)
 	}
-	if b.Layout, err = newLayout(&b.Inventory.Content, b.Inventory.Storage.VolumeSize); err != nil {
+	if b.Layout, err = b.Inventory.layout(); err != nil {
 		return nil, err
 	}
 	return b, b.findVolumes()

@@ -84,10 +84,17 @@ func TestSourcesDoNotMixOverTime(t *testing.T) {
 	_, err = first.WriteObjects(dir)
 	check(t, err)
 	other := opened(t, contentOf(t, "b.example/x/app:1"))
-	err = other.CheckObjects(p, bundle.NewObjectOptions(p, "", ""), dir)
-	wantError(t, err, bundle.ErrCollision, "a.example/x/app:1", "b.example/x/app:1")
+	wantError(t, checkObjects(t, other, p, bundle.NewObjectOptions(p, "", ""), dir), bundle.ErrCollision, "a.example/x/app:1", "b.example/x/app:1")
 	moved := contentOf(t, "a.example/x/app:1@"+string(digest.FromString("it moved on")))
-	check(t, opened(t, moved).CheckObjects(p, bundle.NewObjectOptions(p, "", ""), dir))
+	check(t, checkObjects(t, opened(t, moved), p, bundle.NewObjectOptions(p, "", ""), dir))
+}
+
+// checkObjects says what of an import's objects could not be written.
+func checkObjects(t *testing.T, b *bundle.Bundle, p bundle.Placement, o bundle.ObjectOptions, dir string) error {
+	t.Helper()
+	r, err := b.Expect(p, o)
+	check(t, err)
+	return r.Check(dir)
 }
 
 // TestObjectsAreCheckedBefore: what no cluster would take is known without a
@@ -100,12 +107,12 @@ func TestObjectsAreCheckedBefore(t *testing.T) {
 		bundle.NewObjectOptions(p, "No_Name", ""),
 		bundle.NewObjectOptions(p, "", "NeverContactSource"), // of its own mirror
 	} {
-		wantError(t, b.CheckObjects(p, o, dir), bundle.ErrUsage)
+		wantError(t, checkObjects(t, b, p, o, dir), bundle.ErrUsage)
 	}
-	check(t, b.CheckObjects(p, bundle.NewObjectOptions(p, "name", ""), dir))
+	check(t, checkObjects(t, b, p, bundle.NewObjectOptions(p, "name", ""), dir))
 	file := filepath.Join(t.TempDir(), "file")
 	writeFile(t, file, nil)
-	wantError(t, b.CheckObjects(p, bundle.NewObjectOptions(p, "name", ""), filepath.Join(file, "objects")), nil, "not a directory")
+	wantError(t, checkObjects(t, b, p, bundle.NewObjectOptions(p, "name", ""), filepath.Join(file, "objects")), nil, "not a directory")
 	if names := fileNames(t, dir); len(names) > 0 {
 		t.Errorf("the check left %s", names)
 	}

@@ -98,6 +98,7 @@ type Placement struct {
 	Mirrors        []Location // further registries that hold the same in the same way
 	KeepSourceHost bool       // the source's host becomes the first element of the path
 	Maps           []Mapping
+	MaxNestedPaths int // components of a whole path, that of To included; more are folded into so many; 0 = any number
 }
 
 // Idle are the maps under which a content has no source: mistyped, or meant for
@@ -131,7 +132,7 @@ func (p Placement) path(source oci.Reference) (string, error) {
 	if join(p.To.Path, path) == "" {
 		return "", fmt.Errorf("%w: %s would lie at the root of %s, which is no repository: map it to a path", ErrUsage, source.Name(), p.To)
 	}
-	return path, nil
+	return p.folded(path), nil
 }
 
 // destination is one name that an image gets, below To.
@@ -142,6 +143,15 @@ func (p Placement) at(l Location, path string) string { return join(l.String(), 
 // pushed is a destination as a reference to push to.
 func (p Placement) pushed(d destination) oci.Reference {
 	return oci.Reference{Registry: p.To.Host, Repository: join(p.To.Path, d.path), Tag: d.tag}
+}
+
+// repositories are those that an image is pushed to.
+func (p Placement) repositories(image placed) []oci.Reference {
+	var all []oci.Reference
+	for _, d := range image.names {
+		all = union(all, []oci.Reference{p.pushed(d).WithTag("")})
+	}
+	return all
 }
 
 // named is a destination as the cluster names it.
@@ -210,6 +220,9 @@ func (p Placement) SamplesFault(c *Content) error {
 
 // places gives every image the names that its source has here.
 func (p Placement) places(c *Content) ([]placed, error) {
+	if err := p.CheckNesting(); err != nil {
+		return nil, err
+	}
 	tags := c.releaseTags()
 	var failed []error
 	all := make([]placed, 0, len(c.Images))
@@ -331,6 +344,9 @@ func (p Placement) rewritten(t StreamTag) (destination, error) {
 	path, under := below(ref.Name(), p.Cluster.String())
 	if !under {
 		return destination{}, fmt.Errorf("the samples operator would look for it at %s, outside of %s", ref, p.Cluster)
+	}
+	if err := p.tooDeep(path); err != nil {
+		return destination{}, fmt.Errorf("the samples operator would look for it at %s: %w", ref, err)
 	}
 	tag := imageTags(ref, ref.Digest, nil)[0]
 	return destination{path, tag}, nil

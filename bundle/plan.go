@@ -28,6 +28,11 @@ type Request struct {
 	Platforms []oci.Platform
 	Sparse    bool
 
+	// The series of the bundle, "" if none was named, and what the far side has: they
+	// make no difference to the content.
+	Series string
+	Since  []*Since
+
 	SkipMissing bool // ask for blobs too, so that images without theirs are found out
 	SkipDenied  bool // take samples that their registry denies for missing
 
@@ -36,18 +41,26 @@ type Request struct {
 }
 
 // Digest tells one request from another: it is the same for the same images,
-// releases and streams, in whatever order, narrowed alike, cut into volumes of the
-// same size. What may be skipped makes no difference.
+// releases and streams, in whatever order, narrowed alike, since the same bundles, cut
+// into volumes of the same size. What may be skipped makes no difference.
 func (r Request) Digest(volumeSize int64) digest.Digest {
-	return requestDigest(map[string]any{
+	request := map[string]any{
 		"releases": names(r.Releases), "images": names(r.Images), "streams": r.Streams, "samples": r.Samples.sorted(),
 		"platforms": names(r.Platforms), "sparse": r.Sparse, "volumeSize": volumeSize,
-	})
+	}
+	if r.Series != "" || len(r.Since) > 0 {
+		request["series"], request["since"] = r.Series, sinceIDs(r.Since)
+	}
+	return requestDigest(request)
 }
 
 // RequestAgain is the Digest of a request for what an inventory lists.
 func (inv *Inventory) RequestAgain(volumeSize int64) digest.Digest {
-	return requestDigest(map[string]any{"content": inv.ContentID(), "volumeSize": volumeSize})
+	request := map[string]any{"content": inv.ContentID(), "volumeSize": volumeSize}
+	if len(inv.Storage.LeftOut) > 0 {
+		request["leftOut"] = inv.Storage.LeftOut
+	}
+	return requestDigest(request)
 }
 
 func requestDigest(request map[string]any) digest.Digest {
@@ -75,7 +88,7 @@ func names[S fmt.Stringer](all []S) []string {
 // Whatever it asks for is there, missing, denied or failing, by the status and the
 // code of the answer. What is missing is listed in the content, and so is an image
 // that lacks a blob of its own, where blobs are asked for, or a list without any of
-// its images. It is an error (*MissingError) if a release lacks it. What is denied
+// its images. It is an error (ErrRelease) if a release lacks it. What is denied
 // is an error but for samples, with leave; what fails, when all tries have been
 // made, always is. Errors are reported together, not the first alone.
 func Plan(ctx context.Context, client *oci.Client, r Request) (*Content, error) {
@@ -101,7 +114,7 @@ func Plan(ctx context.Context, client *oci.Client, r Request) (*Content, error) 
 func newPlanner(client *oci.Client, r Request) *planner {
 	return &planner{
 		client: client, request: r, progress: r.Progress, jobs: jobs(r.Jobs),
-		vital: map[string]bool{}, ofSamples: map[string]bool{}, images: map[string]digest.Digest{},
+		vital: map[string]bool{}, ofSamples: map[string]bool{}, others: map[string]bool{}, images: map[string]digest.Digest{},
 		nodes: map[digest.Digest]oci.Node{}, carried: map[digest.Digest]bool{}, asked: map[string]*asking{},
 		lists: map[string]digest.Digest{}, missing: map[string]Missing{},
 		lostBlobs: map[digest.Digest]string{}, lostNodes: map[digest.Digest]string{},
@@ -118,6 +131,7 @@ type planner struct {
 	wanted    []oci.Reference
 	vital     map[string]bool // names of repositories@digests that releases consist of
 	ofSamples map[string]bool // references that the samples operator's streams and templates name
+	others    map[string]bool // references that are wanted for anything else
 	released  []Release
 	stream    []ImageStream
 	complete  bool
@@ -142,13 +156,15 @@ type asking struct {
 	err  error
 }
 
-func (p *planner) want(refs ...oci.Reference) { p.wanted = append(p.wanted, refs...) }
+func (p *planner) want(refs ...oci.Reference) { p.wantFor(p.others, refs) }
 
 // wantSamples wants images of the samples operator.
-func (p *planner) wantSamples(refs []oci.Reference) {
-	p.want(refs...)
+func (p *planner) wantSamples(refs []oci.Reference) { p.wantFor(p.ofSamples, refs) }
+
+func (p *planner) wantFor(whom map[string]bool, refs []oci.Reference) {
+	p.wanted = append(p.wanted, refs...)
 	for _, ref := range refs {
-		p.ofSamples[ref.String()] = true
+		whom[ref.String()] = true
 	}
 }
 
@@ -169,13 +185,14 @@ func (p *planner) streams(s manifest.ImageStreams) error {
 	return nil
 }
 
-// plannedStream is a stream in the terms of the inventory, with its images.
+// plannedStream is a stream in the terms of the inventory, with its images. With an error
+// it is its name alone.
 func plannedStream(s manifest.ImageStream) (planned ImageStream, refs []oci.Reference, err error) {
 	planned = ImageStream{Name: s.Name, Repository: s.Repository}
 	for _, t := range s.Tags {
 		ref, err := oci.ParseReference(t.From)
 		if err != nil {
-			return planned, nil, fmt.Errorf("imagestream %s:%s: %w", s.Name, t.Name, err)
+			return ImageStream{Name: s.Name}, nil, fmt.Errorf("imagestream %s:%s: %w", s.Name, t.Name, err)
 		}
 		planned.Tags = append(planned.Tags, StreamTag{Name: t.Name, From: t.From, Image: ref.String()})
 		refs = append(refs, ref)
@@ -228,9 +245,11 @@ type moreErrors struct {
 func (m *moreErrors) Error() string   { return m.text }
 func (m *moreErrors) Unwrap() []error { return m.errs }
 
-// isSample says whether a reference is one that a stream of the samples operator
-// names.
-func (p *planner) isSample(ref oci.Reference) bool { return p.ofSamples[ref.String()] }
+// isSample says whether a reference is wanted for the samples operator, and for nothing
+// else.
+func (p *planner) isSample(ref oci.Reference) bool {
+	return p.ofSamples[ref.String()] && !p.others[ref.String()]
+}
 
 // walk is the way from one image that is wanted to all below it.
 type walk struct {

@@ -6,48 +6,79 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+
 	"airlift/manifest"
 	"airlift/oci"
 )
 
-// Prune asks the registry for all that the report holds, with what lies under a
+// Prune asks the registry for all that the report lists, with what lies under a
 // directory, and takes out what is there no more: the objects that are rendered
 // then lose its sources, and the places where nothing of a source is left.
-// Sources that no report knows stay. It gives the references that left. If the
-// registry does not answer for any of them, nothing is taken out.
+// Sources that no report knows stay, and what this import brought is not asked
+// for. It gives the references that left. If the registry does not answer for any
+// of them, nothing is taken out.
 func (r *Report) Prune(ctx context.Context, client *oci.Client, dir string) ([]string, error) {
 	if r.Assumed {
 		return nil, fmt.Errorf("%w: no registry has been asked, so there is nothing that it could have lost", ErrUsage)
 	}
+	p := pruning{client: client, report: r, brought: map[[2]string]bool{}, named: map[string][]Held{}}
+	p.bring()
 	if err := r.Join(dir); err != nil {
 		return nil, err
 	}
+	for _, h := range r.Held {
+		for _, name := range h.Names {
+			p.named[name] = append(p.named[name], h)
+		}
+	}
 	left := make([]Held, len(r.Held))
 	err := forEach(ctx, 8, len(r.Held), func(ctx context.Context, i int) (err error) {
-		left[i], err = r.still(ctx, client, r.Held[i])
+		left[i], err = p.still(ctx, r.Held[i])
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	before := r.mirrors(func(Held) bool { return true })
 	var gone []string
-	for _, h := range left {
+	for i, h := range left {
+		lost := r.Held[i]
+		lost.Mirrors = minus(lost.Mirrors, h.Mirrors)
+		r.lost = append(r.lost, lost)
 		if len(h.Mirrors) == 0 {
 			gone = append(gone, h.Reference)
 		}
 	}
 	r.Held = slices.DeleteFunc(left, func(h Held) bool { return len(h.Mirrors) == 0 })
-	r.forget(before)
 	return gone, nil
+}
+
+// pruning is what asks a registry for what a report lists.
+type pruning struct {
+	client  *oci.Client
+	report  *Report
+	brought map[[2]string]bool // references, with the names and repositories that this import gave them
+	named   map[string][]Held  // the images that have a name
+}
+
+// bring notes what this import brought, before earlier ones are added.
+func (p *pruning) bring() {
+	if p.report.read {
+		return
+	}
+	for _, h := range p.report.Held {
+		for _, name := range slices.Concat(h.Names, h.Mirrors) {
+			p.brought[[2]string{h.Reference, name}] = true
+		}
+	}
 }
 
 // still is a held image with the names and repositories at which it is there yet:
 // under a tag, if clusters pull it by one, else by its digest.
-func (r *Report) still(ctx context.Context, client *oci.Client, h Held) (Held, error) {
+func (p *pruning) still(ctx context.Context, h Held) (Held, error) {
 	var names, mirrors []string
 	for _, name := range h.Names {
-		there, err := r.answers(ctx, client, name)
+		there, err := p.has(ctx, h, name)
 		if err != nil {
 			return h, err
 		}
@@ -59,7 +90,7 @@ func (r *Report) still(ctx context.Context, client *oci.Client, h Held) (Held, e
 		there := slices.ContainsFunc(names, func(name string) bool { return repositoryOf(name) == mirror })
 		if !h.pulledByTag() {
 			var err error
-			if there, err = r.answers(ctx, client, mirror+"@"+string(h.Digest)); err != nil {
+			if there, err = p.hasDigest(ctx, h, mirror); err != nil {
 				return h, err
 			}
 		}
@@ -74,50 +105,71 @@ func (r *Report) still(ctx context.Context, client *oci.Client, h Held) (Held, e
 	return h, nil
 }
 
-// answers says whether the registry has what the cluster knows by a name. What
-// lies elsewhere cannot be asked for, and counts as there.
-func (r *Report) answers(ctx context.Context, client *oci.Client, name string) (bool, error) {
-	rest, under := strings.CutPrefix(name, r.Options.Cluster+"/")
-	if !under {
+// has says whether a name leads to an image. Where its tag moved on it does; where
+// another source's image has the name now it does not.
+func (p *pruning) has(ctx context.Context, h Held, name string) (bool, error) {
+	if p.brought[[2]string{h.Reference, name}] {
 		return true, nil
 	}
-	ref, err := oci.ParseReference(r.Options.To + "/" + rest)
-	if err != nil {
-		return false, err
-	}
-	_, found, err := client.Head(ctx, ref)
-	if err != nil {
-		return false, fmt.Errorf("ask for %s: %w", ref, err)
-	}
-	return found, nil
+	d, found, err := p.answer(ctx, name)
+	taken := slices.ContainsFunc(p.named[name], func(other Held) bool { return h.isAnother(other) && other.Digest == d })
+	return found && !taken, err
 }
 
-// forget notes the places of sources that are no more, for the objects that have
-// them.
-func (r *Report) forget(before []manifest.Mirror) {
+// hasDigest says whether a repository has an image.
+func (p *pruning) hasDigest(ctx context.Context, h Held, repository string) (bool, error) {
+	if p.brought[[2]string{h.Reference, repository}] {
+		return true, nil
+	}
+	_, found, err := p.answer(ctx, repository+"@"+string(h.Digest))
+	return found, err
+}
+
+// answer is the digest of what the cluster knows by a name. What lies elsewhere
+// cannot be asked for, and counts as there.
+func (p *pruning) answer(ctx context.Context, name string) (d digest.Digest, found bool, err error) {
+	o := p.report.Options
+	rest, under := strings.CutPrefix(name, o.Cluster+"/")
+	if !under {
+		return "", true, nil
+	}
+	ref, err := oci.ParseReference(o.To + "/" + rest)
+	if err != nil {
+		return "", false, err
+	}
+	desc, found, err := p.client.Head(ctx, ref)
+	if err != nil {
+		return "", false, fmt.Errorf("ask for %s: %w", ref, err)
+	}
+	return desc.Digest, found, nil
+}
+
+// gone are the sources of images that are wanted, with the places at which nothing
+// of them is left.
+func (r *Report) gone(wanted func(Held) bool) map[string][]string {
 	now := map[string][]string{}
-	for _, m := range r.mirrors(func(Held) bool { return true }) {
+	for _, m := range r.mirrors(r.Held, wanted) {
 		now[m.Source] = m.Mirrors
 	}
-	r.gone = map[string][]string{}
-	for _, m := range before {
-		lost := slices.DeleteFunc(m.Mirrors, func(place string) bool { return slices.Contains(now[m.Source], place) })
-		if len(lost) > 0 {
-			r.gone[m.Source] = lost
+	gone := map[string][]string{}
+	for _, m := range r.mirrors(r.lost, wanted) {
+		if lost := minus(m.Mirrors, now[m.Source]); len(lost) > 0 {
+			gone[m.Source] = lost
 		}
 	}
+	return gone
 }
 
-// remaining are the entries of an object without what Prune found to be gone: a
-// source loses its places, and one around it that leads there leaves with the last
-// source that it stands for.
-func (r *Report) remaining(entries []manifest.Mirror) []manifest.Mirror {
-	held := r.mirrors(func(Held) bool { return true })
+// remaining are the entries of an object without what Prune found to be gone of the
+// images that it is for: a source loses its places, and one around it that leads
+// there leaves with the last source that it stands for.
+func (r *Report) remaining(entries []manifest.Mirror, wanted func(Held) bool) []manifest.Mirror {
+	held, gone := r.mirrors(r.Held, wanted), r.gone(wanted)
 	var all []manifest.Mirror
 	for _, m := range entries {
-		m.Mirrors = slices.DeleteFunc(slices.Clone(m.Mirrors), func(place string) bool { return slices.Contains(r.gone[m.Source], place) })
+		m.Mirrors = minus(m.Mirrors, gone[m.Source])
 		stoodFor := false
-		for source, lost := range r.gone {
+		for source, lost := range gone {
 			rest, under := below(source, m.Source)
 			stoodFor = stoodFor || under && slices.ContainsFunc(m.Mirrors, func(place string) bool { return slices.Contains(lost, join(place, rest)) })
 		}

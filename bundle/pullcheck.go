@@ -25,6 +25,7 @@ var ErrUnpullable = errors.New("a cluster could not pull everything")
 type PullOptions struct {
 	Placement Placement // To is where the registry is asked, Cluster how nodes name it
 	Full      bool      // read and hash every blob, instead of asking whether it is there
+	Brief     bool      // ask for the manifests alone: what they need was just asked for by an import
 	Jobs      int       // images at once; 0 = 8
 	Progress  Progress
 }
@@ -38,6 +39,7 @@ type PullResult struct {
 	From      string        `json:"from,omitempty"` // what serves it, as nodes name it
 	OK        bool          `json:"ok"`
 	Reason    string        `json:"reason,omitempty"` // why it would not
+	Lost      bool          `json:"-"`                // it has the manifest, but not all that this needs
 }
 
 // CheckPulls asks the registry for everything that a cluster pulls: each manifest
@@ -52,7 +54,7 @@ func (b *Bundle) CheckPulls(ctx context.Context, client *oci.Client, pulls []Pul
 	content := &b.Inventory.Content
 	c := &pullCheck{
 		client: client, options: o, nodes: content.nodeByDigest(), blobs: map[digest.Digest]int64{},
-		answers: map[string]*answer{}, done: o.Progress.begin("check", "references", int64(len(pulls))),
+		done: o.Progress.begin("check", "references", int64(len(pulls))),
 	}
 	for _, blob := range content.Blobs {
 		c.blobs[blob.Digest] = blob.Size
@@ -67,6 +69,31 @@ func (b *Bundle) CheckPulls(ctx context.Context, client *oci.Client, pulls []Pul
 		return ctx.Err()
 	})
 	return results, err
+}
+
+// Tags asks the registry what the tags of sparse lists lead to, which without the report
+// of an import only it knows; see [Content.Standing]. It gives up where the registry
+// cannot be asked, as CheckPulls will find.
+func (b *Bundle) Tags(ctx context.Context, client *oci.Client, p Placement) map[string]digest.Digest {
+	var mu sync.Mutex
+	found, content := map[string]digest.Digest{}, &b.Inventory.Content
+	images, _ := p.places(content) // of what has no place nothing is known
+	sparse, nodes := content.sparseByDigest(), content.nodeByDigest()
+	_ = forEach(ctx, jobs(0), len(images), func(ctx context.Context, i int) error {
+		ref, err := oci.ParseReference(images[i].Reference)
+		if _, is := nodes.sparseBelow(images[i].Digest, sparse); err != nil || ref.Digest != "" || !is {
+			return nil
+		}
+		n, err := client.Node(ctx, p.pushed(images[i].names[0]))
+		if err != nil && !errors.As(err, new(*oci.StatusError)) {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		found[images[i].Reference] = n.Descriptor.Digest
+		return nil
+	})
+	return found
 }
 
 // PullVerdict is the error of what a check found: of the class ErrUnpullable, or
@@ -91,30 +118,9 @@ type pullCheck struct {
 	nodes   nodeTable
 	blobs   map[digest.Digest]int64 // sizes
 	done    *tally
+	answers answers
 
 	distrust error // nodes would not speak to the registry at all
-
-	mu      sync.Mutex
-	answers map[string]*answer
-}
-
-// answer is what came of one question, asked by whoever needed it first.
-type answer struct {
-	once   sync.Once
-	digest digest.Digest // of a manifest
-	err    error
-}
-
-func (c *pullCheck) ask(key string, question func() (digest.Digest, error)) (digest.Digest, error) {
-	c.mu.Lock()
-	a := c.answers[key]
-	if a == nil {
-		a = &answer{}
-		c.answers[key] = a
-	}
-	c.mu.Unlock()
-	a.once.Do(func() { a.digest, a.err = question() })
-	return a.digest, a.err
 }
 
 // reach makes sure that there is a registry which speaks to us. If its
@@ -142,15 +148,16 @@ func (c *pullCheck) reach(ctx context.Context, pulls []Pull) error {
 }
 
 // isDistrust says whether nodes would refuse to speak to the registry for the
-// same reason: its certificate, or that it has none. Where they know it by another
-// name, what belongs to the name used here says nothing about them.
+// same reason: its certificate, or that it has none, or wants one of nodes, which
+// show none. Where they know it by another name, what belongs to the name used
+// here says nothing about them.
 func (c *pullCheck) isDistrust(err error) bool {
 	var refused *tls.CertificateVerificationError
 	var host x509.HostnameError
 	if c.options.Placement.To.Host != c.options.Placement.Cluster.Host {
 		return errors.As(err, &refused) && !errors.As(err, &host)
 	}
-	return errors.As(err, &refused) || errors.Is(err, http.ErrSchemeMismatch)
+	return errors.As(err, &refused) || errors.Is(err, http.ErrSchemeMismatch) || errors.Is(err, oci.ErrCertificateWanted)
 }
 
 // pull goes through the places where something is looked for, as the cluster
@@ -179,7 +186,7 @@ func (c *pullCheck) pull(ctx context.Context, p Pull) PullResult {
 				r.From, r.OK = source.Name, true
 				return r
 			case served:
-				r.From, r.Reason = source.Name, err.Error()
+				r.From, r.Reason, r.Lost = source.Name, err.Error(), !errors.As(err, new(*anotherError))
 				return r
 			}
 			reasons = append(reasons, err.Error())
@@ -214,7 +221,7 @@ func (c *pullCheck) node(ctx context.Context, at oci.Reference) (digest.Digest, 
 	if at.Digest != "" {
 		at.Tag = ""
 	}
-	return c.ask(at.String(), func() (digest.Digest, error) {
+	return c.answers.ask(at.String(), func() (digest.Digest, error) {
 		n, err := c.client.Node(ctx, at)
 		return n.Descriptor.Digest, err
 	})
@@ -224,7 +231,10 @@ func (c *pullCheck) node(ctx context.Context, at oci.Reference) (digest.Digest, 
 // all that lies below it in the same repository.
 func (c *pullCheck) whole(ctx context.Context, at oci.Reference, got, want digest.Digest) error {
 	if got != want {
-		return fmt.Errorf("%s is another image, %s, not %s", at, got, want)
+		return &anotherError{at, got, want}
+	}
+	if c.options.Brief {
+		return nil
 	}
 	var nodes []Node
 	c.nodes.walk(want, func(n Node) { nodes = append(nodes, n) })
@@ -243,9 +253,19 @@ func (c *pullCheck) whole(ctx context.Context, at oci.Reference, got, want diges
 	return nil
 }
 
+// anotherError: a name leads to another image than it should.
+type anotherError struct {
+	at        oci.Reference
+	got, want digest.Digest
+}
+
+func (e *anotherError) Error() string {
+	return fmt.Sprintf("%s is another image, %s, not %s", e.at, e.got, e.want)
+}
+
 // blob asks for a blob, once in each repository.
 func (c *pullCheck) blob(ctx context.Context, at oci.Reference, d digest.Digest) error {
-	_, err := c.ask(at.WithDigest(d).String()+" blob", func() (digest.Digest, error) {
+	_, err := c.answers.ask(at.WithDigest(d).String()+" blob", func() (digest.Digest, error) {
 		blob := ocispec.Descriptor{Digest: d, Size: c.blobs[d]}
 		if c.options.Full {
 			return d, c.read(ctx, at, blob)

@@ -59,7 +59,7 @@ func tell(t *testing.T, cluster string) *told {
 // check asks what the cluster could pull, with the mirror sets that lie there.
 func (w *told) check(t *testing.T, full bool) []bundle.PullResult {
 	t.Helper()
-	cluster, err := bundle.ReadCluster(w.objects, nil, w.place.Cluster.Host)
+	cluster, err := bundle.ReadCluster(w.objects, w.place.Cluster.Host, bundle.Stated{})
 	check(t, err)
 	return w.checkPulls(t, cluster.Pulls(&w.bundle.Inventory.Content, nil), full)
 }
@@ -255,7 +255,7 @@ func TestEveryLineOfMirrorSets(t *testing.T) {
 			}
 			without := strings.Join(lines[:i], "") + strings.Join(lines[i+1:], "")
 			check(t, os.WriteFile(path, []byte(without), 0o666))
-			cluster, err := bundle.ReadCluster(w.objects, nil, w.place.Cluster.Host)
+			cluster, err := bundle.ReadCluster(w.objects, w.place.Cluster.Host, bundle.Stated{})
 			if err != nil {
 				continue
 			}

@@ -9,9 +9,9 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/oci"
 )
@@ -22,10 +22,14 @@ type pusher struct {
 	im *Importer
 
 	blobs map[digest.Digest]*pushedBlob
+	base  places // where blobs could be that are left out
 	done  *tally
 
+	sends atomic.Int64 // of blobs so far: a clock
+
 	mu    sync.Mutex
-	links map[string]*sync.Mutex // of nodes, by repository and digest
+	links map[string]*sync.Mutex   // of nodes, by repository and digest
+	leads map[string]digest.Digest // what names lead to, as far as is known
 }
 
 // pushedBlob is where a blob is known to be. Its lock lets one goroutine at a
@@ -35,9 +39,10 @@ type pushedBlob struct {
 	entry        Entry
 	needed       []oci.Reference // the repositories that need it
 	repositories map[string]arrival
-	first        string       // a repository to mount it from
-	damaged      error        // it cannot come from the volumes that had it
-	begun        *begunUpload // of its first parts
+	sent         map[string]int64 // when it was, to which repository
+	first        string           // a repository to mount it from
+	damaged      error            // it cannot come from the volumes that had it
+	begun        *begunUpload     // of its first parts
 	counted      sync.Once
 }
 
@@ -52,15 +57,23 @@ const (
 )
 
 func newPusher(im *Importer) *pusher {
-	p := &pusher{im: im, blobs: map[digest.Digest]*pushedBlob{}, links: map[string]*sync.Mutex{}}
-	total := int64(0)
+	p := &pusher{im: im, blobs: map[digest.Digest]*pushedBlob{}, links: map[string]*sync.Mutex{}, leads: map[string]digest.Digest{}}
 	for _, b := range im.bundle.Inventory.Content.Blobs {
-		e, _ := im.bundle.Layout.Find(b.Digest)
-		p.blobs[b.Digest] = &pushedBlob{entry: e, repositories: map[string]arrival{}}
-		total += b.Size
+		e, carried := im.bundle.Layout.Find(b.Digest)
+		if !carried {
+			e = leftOutEntry(b)
+		}
+		p.blobs[b.Digest] = &pushedBlob{entry: e, repositories: map[string]arrival{}, sent: map[string]int64{}}
 	}
 	for _, image := range im.images {
 		p.need(image)
+	}
+	p.base = im.places()
+	total := int64(0)
+	for _, b := range p.blobs {
+		if len(b.needed) > 0 && !b.entry.isLeftOut() {
+			total += b.entry.Size
+		}
 	}
 	p.done = im.options.Progress.begin("push", "bytes", total)
 	return p
@@ -81,13 +94,7 @@ func (p *pusher) need(image placed) {
 
 // repositories are those that an image is pushed to.
 func (p *pusher) repositories(image placed) []oci.Reference {
-	var all []oci.Reference
-	for _, d := range image.names {
-		if to := p.im.options.Placement.pushed(d).WithTag(""); !slices.Contains(all, to) {
-			all = append(all, to)
-		}
-	}
-	return all
+	return p.im.options.Placement.repositories(image)
 }
 
 // turn begins with another medium. It may have what was damaged on the one before;
@@ -95,6 +102,9 @@ func (p *pusher) repositories(image placed) []oci.Reference {
 func (p *pusher) turn() {
 	for _, b := range p.blobs {
 		e := b.entry
+		if e.isLeftOut() {
+			continue
+		}
 		if len(p.im.holding(e)) > 0 || p.im.volumes[0].from(e.data(), e.Size) > 0 {
 			b.damaged = nil
 		}
@@ -120,9 +130,13 @@ func (p *pusher) present(ctx context.Context, image placed) (present bool, moved
 			moved = append(moved, to.WithDigest(got.Digest))
 		}
 		present = present && found && got.Digest == image.Digest
+		p.lead(to, got.Digest)
 	}
 	if present {
 		present, err = p.children(ctx, image)
+	}
+	if present && p.im.options.Force {
+		present, err = p.holds(ctx, image)
 	}
 	if present {
 		p.countAll(image)
@@ -150,6 +164,46 @@ func (p *pusher) children(ctx context.Context, image placed) (bool, error) {
 	return true, nil
 }
 
+// holds asks whether all blobs of an image are in each of its repositories.
+func (p *pusher) holds(ctx context.Context, image placed) (bool, error) {
+	all := true
+	for _, to := range p.repositories(image) {
+		for _, n := range p.below(image.Digest) {
+			for _, d := range n.blobs() {
+				found, err := p.holdsBlob(ctx, to, p.blobs[d])
+				if err != nil {
+					return false, err
+				}
+				all = all && found
+			}
+		}
+	}
+	return all, nil
+}
+
+func (p *pusher) holdsBlob(ctx context.Context, to oci.Reference, b *pushedBlob) (bool, error) {
+	b.Lock()
+	defer b.Unlock()
+	if b.isIn(to.Repository, 0) {
+		return true, nil
+	}
+	return p.ask(ctx, to, b)
+}
+
+// lead notes what a name leads to.
+func (p *pusher) lead(name oci.Reference, d digest.Digest) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leads[name.String()] = d
+}
+
+// leadsTo says whether a name is known to lead to a digest.
+func (p *pusher) leadsTo(name oci.Reference, d digest.Digest) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.leads[name.String()] == d
+}
+
 // below lists a node and all below it, children before parents.
 func (p *pusher) below(root digest.Digest) []Node {
 	var nodes []Node
@@ -161,7 +215,7 @@ func (p *pusher) below(root digest.Digest) []Node {
 // moves on: clusters may have pinned it by its digest, and what has no tag is
 // collected.
 func (p *pusher) keep(ctx context.Context, was oci.Reference) error {
-	n, err := p.im.client.Node(ctx, was)
+	n, err := p.im.client.Kept(ctx, was)
 	if oci.IsMissing(err) {
 		return nil
 	}
@@ -177,8 +231,7 @@ func (p *pusher) keep(ctx context.Context, was oci.Reference) error {
 func (p *pusher) countAll(image placed) {
 	p.im.nodes.walk(image.Digest, func(n Node) {
 		for _, d := range n.blobs() {
-			b := p.blobs[d]
-			b.counted.Do(func() { p.done.add(b.entry.Size) })
+			p.count(p.blobs[d])
 		}
 	})
 }
@@ -187,11 +240,17 @@ func (p *pusher) countAll(image placed) {
 // registry refuses for something that it said to have is pushed once more,
 // whatever it says: collectors and caches are not always of one mind.
 func (p *pusher) image(ctx context.Context, image placed) error {
-	err := p.attempt(ctx, image, false)
+	err := p.attempt(ctx, image, 0)
 	if isUnknown(err) && !errors.As(err, new(*sparseError)) {
-		err = p.attempt(ctx, image, true)
+		err = p.again(ctx, image)
 	}
 	return err
+}
+
+// again pushes an image of which the registry has lost something, and believes of
+// no blob that it is there but of those that were sent since then.
+func (p *pusher) again(ctx context.Context, image placed) error {
+	return p.attempt(ctx, image, p.sends.Add(1))
 }
 
 // isUnknown says whether a registry refused a manifest because of something in
@@ -203,24 +262,30 @@ func isUnknown(err error) bool {
 }
 
 // attempt pushes an image: blobs first, children before parents, tags last of
-// all. With again, blobs are uploaded whatever the registry says to have.
-func (p *pusher) attempt(ctx context.Context, image placed, again bool) error {
-	if err := p.everywhere(ctx, image, again); err != nil {
+// all; those that lead to it already are left alone. After the time since, unless
+// that is 0, only what was sent later is believed to be there.
+func (p *pusher) attempt(ctx context.Context, image placed, since int64) error {
+	if err := p.everywhere(ctx, image, since); err != nil {
 		return err
 	}
 	for _, d := range image.names {
-		if err := p.put(ctx, p.im.options.Placement.pushed(d), p.im.nodes[image.Digest]); err != nil {
+		to := p.im.options.Placement.pushed(d)
+		if since == 0 && p.leadsTo(to, image.Digest) {
+			continue
+		}
+		if err := p.put(ctx, to, p.im.nodes[image.Digest]); err != nil {
 			return err
 		}
+		p.lead(to, image.Digest)
 	}
 	return nil
 }
 
 // everywhere pushes all that an image needs into each of its repositories.
-func (p *pusher) everywhere(ctx context.Context, image placed, again bool) error {
+func (p *pusher) everywhere(ctx context.Context, image placed, since int64) error {
 	var lacks error
 	for _, to := range p.repositories(image) {
-		err := p.fill(ctx, to, image.Digest, again)
+		err := p.fill(ctx, to, image.Digest, since)
 		if err != nil && !isLack(err) {
 			return err
 		}
@@ -232,11 +297,11 @@ func (p *pusher) everywhere(ctx context.Context, image placed, again bool) error
 // fill pushes all that a node needs into a repository, and its children. What it
 // lacks does not keep the rest from being brought: the medium may not come again.
 // Nor does a sparse index below it that is refused, but then it has no use for others.
-func (p *pusher) fill(ctx context.Context, to oci.Reference, root digest.Digest, again bool) error {
+func (p *pusher) fill(ctx context.Context, to oci.Reference, root digest.Digest, since int64) error {
 	var lacks, refused error
 	for _, n := range p.below(root) {
 		for _, b := range n.blobs() {
-			err := p.blob(ctx, to, b, again)
+			err := p.blob(ctx, to, b, since)
 			if err != nil && !isLack(err) {
 				return err
 			}
@@ -285,7 +350,7 @@ func (p *pusher) put(ctx context.Context, to oci.Reference, n Node) error {
 	if len(n.Absent) > 0 && oci.IsRefusal(err) {
 		return &sparseError{n.Digest, err}
 	}
-	return err
+	return p.im.nameType(n, err)
 }
 
 // link is the lock of a node in a repository.
@@ -299,15 +364,14 @@ func (p *pusher) link(node oci.Reference) *sync.Mutex {
 }
 
 // blob brings a blob into a repository: it is there, or is mounted, or uploaded.
-func (p *pusher) blob(ctx context.Context, to oci.Reference, d digest.Digest, again bool) error {
+func (p *pusher) blob(ctx context.Context, to oci.Reference, d digest.Digest, since int64) error {
 	b := p.blobs[d]
 	b.Lock()
 	defer b.Unlock()
-	how := b.repositories[to.Repository]
-	if how == wasSent || how == wasThere && !again {
+	if b.isIn(to.Repository, since) {
 		return nil
 	}
-	how, err := p.bring(ctx, to, b, again)
+	how, err := p.bring(ctx, to, b, since)
 	if err != nil {
 		return err
 	}
@@ -315,17 +379,39 @@ func (p *pusher) blob(ctx context.Context, to oci.Reference, d digest.Digest, ag
 	return nil
 }
 
+// isIn says whether a blob is known to be in a repository; after the time since,
+// unless that is 0, only what was sent later is.
+func (b *pushedBlob) isIn(repository string, since int64) bool {
+	how := b.repositories[repository]
+	if since > 0 {
+		return how == wasSent && b.sent[repository] > since
+	}
+	return how == wasSent || how == wasThere
+}
+
 // arrived notes that a repository has a blob.
 func (p *pusher) arrived(b *pushedBlob, to oci.Reference, how arrival) {
 	b.repositories[to.Repository] = how
+	if how == wasSent {
+		b.sent[to.Repository] = p.sends.Add(1)
+	}
 	if b.first == "" {
 		b.first = to.Repository
 	}
-	b.counted.Do(func() { p.done.add(b.entry.Size) })
+	p.count(b)
 }
 
-func (p *pusher) bring(ctx context.Context, to oci.Reference, b *pushedBlob, again bool) (arrival, error) {
-	if !again {
+// count counts a blob that is there, if it is one that had to be brought.
+func (p *pusher) count(b *pushedBlob) {
+	b.counted.Do(func() {
+		if !b.entry.isLeftOut() {
+			p.done.add(b.entry.Size)
+		}
+	})
+}
+
+func (p *pusher) bring(ctx context.Context, to oci.Reference, b *pushedBlob, since int64) (arrival, error) {
+	if since == 0 {
 		found, err := p.find(ctx, to, b)
 		if err == nil && !found && b.first != "" {
 			found, err = p.im.client.Mount(ctx, to, b.entry.Digest, b.first)
@@ -337,14 +423,14 @@ func (p *pusher) bring(ctx context.Context, to oci.Reference, b *pushedBlob, aga
 	if len(p.im.holding(b.entry)) > 0 {
 		return wasSent, p.upload(ctx, to, b)
 	}
-	return wasSent, p.elsewhere(ctx, to, b, again)
+	return wasSent, p.elsewhere(ctx, to, b, since)
 }
 
 // find asks whether a repository has a blob. For one that is not at hand it looks
 // into the others that need it, too.
 func (p *pusher) find(ctx context.Context, to oci.Reference, b *pushedBlob) (bool, error) {
 	if len(p.im.holding(b.entry)) > 0 && b.repositories[to.Repository] != wasNot {
-		return p.im.client.HasBlob(ctx, to, b.entry.Digest)
+		return p.im.client.HasBlob(ctx, to, b.entry.descriptor())
 	}
 	found, err := p.ask(ctx, to, b)
 	for i := 0; i < len(b.needed) && err == nil && !found && b.first == ""; i++ {
@@ -358,7 +444,7 @@ func (p *pusher) ask(ctx context.Context, to oci.Reference, b *pushedBlob) (bool
 	if b.repositories[to.Repository] == wasNot {
 		return false, nil
 	}
-	found, err := p.im.client.HasBlob(ctx, to, b.entry.Digest)
+	found, err := p.im.client.HasBlob(ctx, to, b.entry.descriptor())
 	switch {
 	case err == nil && found:
 		p.arrived(b, to, wasThere)
@@ -382,7 +468,7 @@ func (p *pusher) upload(ctx context.Context, to oci.Reference, b *pushedBlob) er
 }
 
 func (p *pusher) send(ctx context.Context, to oci.Reference, e Entry, v *volumeSet) error {
-	return p.im.client.PutBlob(ctx, to, ocispec.Descriptor{Digest: e.Digest, Size: e.Size}, func() (io.ReadCloser, error) {
+	return p.im.client.PutBlob(ctx, to, e.descriptor(), func() (io.ReadCloser, error) {
 		checked := &checkedReader{r: v.section(e.data(), e.Size), sum: sha256.New(), want: e.Digest}
 		return io.NopCloser(&contextReader{ctx, checked}), nil
 	})

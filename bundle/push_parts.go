@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/oci"
 )
@@ -38,8 +37,11 @@ func (u *begunUpload) cancel(ctx context.Context) {
 // elsewhere brings a blob that is not at hand as a whole: copied from where the
 // registry has it, or part by part as its media come. errSkip says that a volume
 // is needed that was not given.
-func (p *pusher) elsewhere(ctx context.Context, to oci.Reference, b *pushedBlob, again bool) error {
-	if from := b.origin(to, again); from != "" {
+func (p *pusher) elsewhere(ctx context.Context, to oci.Reference, b *pushedBlob, since int64) error {
+	if b.entry.isLeftOut() {
+		return p.fromBase(ctx, to, b)
+	}
+	if from := b.origin(to, since); from != "" {
 		return p.copy(ctx, to, b.entry, from)
 	}
 	switch {
@@ -59,8 +61,8 @@ func (p *pusher) elsewhere(ctx context.Context, to oci.Reference, b *pushedBlob,
 
 // origin is another repository that has a blob. What one says to have is not
 // believed where the registry has been found to be wrong about the blob.
-func (b *pushedBlob) origin(to oci.Reference, again bool) string {
-	if b.first == to.Repository || again && b.repositories[b.first] != wasSent {
+func (b *pushedBlob) origin(to oci.Reference, since int64) string {
+	if b.first == to.Repository || since > 0 && !b.isIn(b.first, since) {
 		return ""
 	}
 	return b.first
@@ -70,7 +72,7 @@ func (b *pushedBlob) origin(to oci.Reference, again bool) string {
 // does not mount.
 func (p *pusher) copy(ctx context.Context, to oci.Reference, e Entry, repository string) error {
 	from := oci.Reference{Registry: to.Registry, Repository: repository, Digest: e.Digest}
-	d := ocispec.Descriptor{Digest: e.Digest, Size: e.Size}
+	d := e.descriptor()
 	return p.im.client.PutBlob(ctx, to, d, func() (io.ReadCloser, error) {
 		r, err := p.im.client.Blob(ctx, from, d)
 		if err != nil {
@@ -113,7 +115,7 @@ func (p *pusher) part(ctx context.Context, to oci.Reference, b *pushedBlob) (oci
 
 func (p *pusher) append(ctx context.Context, e Entry, u *begunUpload, v *volumeSet, n int64) (err error) {
 	if u.upload == nil {
-		u.upload, err = p.im.client.BeginUpload(ctx, u.to, ocispec.Descriptor{Digest: e.Digest, Size: e.Size})
+		u.upload, err = p.im.client.BeginUpload(ctx, u.to, e.descriptor())
 		if err != nil {
 			return err
 		}

@@ -26,8 +26,9 @@ func readme(inv *Inventory) []byte {
 	var b bytes.Buffer
 	err := readmeTemplate.Execute(&b, map[string]any{
 		"ID": inv.ContentID(), "Releases": inv.Content.Releases, "Images": len(inv.Content.Images),
-		"Streams": inv.Content.carriedStreams(), "Missing": len(inv.Content.Missing),
+		"Streams": inv.Content.carriedStreams(), "Missing": len(inv.Content.Missing), "Sparse": len(inv.Content.Sparse()),
 		"Volumes": inv.Storage.Volumes, "Size": inv.Storage.Size, "Many": len(inv.Storage.Volumes) > 1,
+		"LeftOut": len(inv.Storage.LeftOut), "LeftOutSize": inv.LeftOut(), "Base": inv.About.Base,
 	})
 	if err != nil { // only for a template that does not fit its data
 		panic(err)

@@ -5,7 +5,7 @@ import "fmt"
 // Placement is the one that the options were made of: what an import recorded
 // is read back, so that nobody has to say it twice.
 func (o ObjectOptions) Placement() (Placement, error) {
-	p := Placement{KeepSourceHost: o.KeepSourceHost}
+	p := Placement{KeepSourceHost: o.KeepSourceHost, MaxNestedPaths: o.MaxNestedPaths}
 	var err error
 	if p.To, err = ParseLocation(o.To); err != nil {
 		return p, fmt.Errorf("read options: to: %w", err)

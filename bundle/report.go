@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -25,12 +26,16 @@ const ReportFile = "report.json"
 // that is written for the cluster follows from it.
 type Report struct {
 	Format  string        `json:"format"`
-	Content digest.Digest `json:"content"`           // id of what was imported
-	Assumed bool          `json:"assumed,omitempty"` // no registry was asked
-	Options ObjectOptions `json:"options"`
-	Images  []ImageResult `json:"images"` // of this import
+	Content digest.Digest `json:"content"` // id of what was imported
+	// Earlier are the ids of what was imported before, in that order.
+	Earlier []digest.Digest `json:"earlier,omitempty"`
+	Assumed bool            `json:"assumed,omitempty"` // no registry was asked
+	Options ObjectOptions   `json:"options"`
+	Images  []ImageResult   `json:"images"` // of this import
 	// Held is all that this and earlier imports brought, sorted by reference.
 	Held []Held `json:"held"`
+	// Lacking is what neither this nor an earlier import brought, sorted by reference.
+	Lacking []Lacking `json:"lacking,omitempty"`
 	// Operators are what samples operators create, from the last bundle that knew
 	// all of it; empty if none did.
 	Operators []SamplesOperator `json:"samplesOperators,omitempty"`
@@ -39,8 +44,10 @@ type Report struct {
 	SamplesFault string `json:"samplesFault,omitempty"`
 	Skipped      *Skips `json:"skipped,omitempty"` // nil before there was a samples patch
 
-	joined string              // the directory whose report is a part of this one
-	gone   map[string][]string // sources, and the places at which Prune found nothing of them any more
+	joined string        // the directory whose report is a part of this one
+	chosen MirrorOptions // what of the options an earlier import chose
+	read   bool          // from a file: what it lists may be gone
+	lost   []Held        // images, with the mirrors at which Prune found them no more
 }
 
 // Held is an image that the registry holds.
@@ -52,6 +59,12 @@ type Held struct {
 	Release   bool          `json:"release,omitempty"`
 }
 
+// Lacking is an image that was to be brought, and why it was not.
+type Lacking struct {
+	Reference string `json:"reference"`
+	Reason    string `json:"reason"`
+}
+
 // ObjectOptions are the choices that the objects depend on.
 type ObjectOptions struct {
 	To             string    `json:"to"`
@@ -59,11 +72,10 @@ type ObjectOptions struct {
 	Mirrors        []string  `json:"mirrors,omitempty"`
 	KeepSourceHost bool      `json:"keepSourceHost,omitempty"`
 	Maps           []Mapping `json:"maps,omitempty"`
-	Name           string    `json:"name"`                         // of the mirror sets
-	Policy         string    `json:"mirrorSourcePolicy,omitempty"` // "" = the field is absent
+	MaxNestedPaths int       `json:"maxNestedPaths,omitempty"` // 0 = paths are not folded
+	Name           string    `json:"name"`                     // of the mirror sets
 
-	Scope string `json:"scope,omitempty"` // of the sources; "" = manifest.RepositoryScope
-	ICSP  string `json:"icsp,omitempty"`  // ICSPOnly or ICSPAlso; "" = neither
+	MirrorOptions
 
 	Config ClusterConfig `json:"clusterConfig,omitzero"`
 
@@ -73,18 +85,12 @@ type ObjectOptions struct {
 	SamplesOptions
 }
 
-// Ways to write an ImageContentSourcePolicy, for clusters before 4.13.
-const (
-	ICSPOnly = "only" // instead of the other mirror sets, which those do not know
-	ICSPAlso = "also" // beside them
-)
-
 // NewObjectOptions takes the choices of a placement. With name "" the mirror
 // sets are named after the registry.
 func NewObjectOptions(p Placement, name, policy string) ObjectOptions {
 	o := ObjectOptions{
-		To: p.To.String(), Cluster: p.Cluster.String(), KeepSourceHost: p.KeepSourceHost, Maps: p.Maps,
-		Name: cmp.Or(name, objectName(p.Cluster.Host)), Policy: policy,
+		To: p.To.String(), Cluster: p.Cluster.String(), KeepSourceHost: p.KeepSourceHost, Maps: p.Maps, MaxNestedPaths: p.MaxNestedPaths,
+		Name: cmp.Or(name, objectName(p.Cluster.Host)), MirrorOptions: MirrorOptions{Policy: policy},
 	}
 	for _, m := range p.Mirrors {
 		o.Mirrors = append(o.Mirrors, m.String())
@@ -108,11 +114,14 @@ func (b *Bundle) Report(results []ImageResult, o ObjectOptions) *Report {
 	r := &Report{Format: ReportFormat, Content: b.Inventory.ContentID(), Options: o, Images: results}
 	released := c.releaseReferences()
 	for _, image := range results {
-		if image.State == StateImported || image.State == StatePresent {
+		switch {
+		case image.State == StateImported || image.State == StatePresent:
 			r.Held = append(r.Held, Held{
 				Reference: image.Reference, Digest: image.Digest, Names: image.Names,
 				Mirrors: []string{repositoryOf(image.Names[0])}, Release: released[image.Reference],
 			})
+		case image.Reason != "":
+			r.Lacking = append(r.Lacking, Lacking{image.Reference, image.Reason})
 		}
 	}
 	r.Operators, r.SamplesFault = c.operators(), o.samplesFault(c)
@@ -131,6 +140,16 @@ func (b *Bundle) Assume(p Placement, o ObjectOptions) (*Report, error) {
 	return r, nil
 }
 
+// Expect makes the report that a complete import will give, to know before anything
+// is pushed what cannot be written: see [Report.Check].
+func (b *Bundle) Expect(p Placement, o ObjectOptions) (*Report, error) {
+	r, err := b.Assume(p, o)
+	if err == nil {
+		r.Assumed = false
+	}
+	return r, err
+}
+
 // repositoryOf cuts the tag off a name.
 func repositoryOf(name string) string { return name[:strings.LastIndex(name, ":")] }
 
@@ -145,7 +164,8 @@ func (c *Content) releaseReferences() map[string]bool {
 	return found
 }
 
-// Extend adds what an earlier import into the same registry brought.
+// Extend adds what an earlier import into the same registry brought, and takes from
+// it what nobody chose this time.
 func (r *Report) Extend(earlier *Report) error {
 	if earlier.Assumed != r.Assumed {
 		return fmt.Errorf("%w: what a registry holds and what it would hold do not mix", ErrOccupied)
@@ -153,9 +173,6 @@ func (r *Report) Extend(earlier *Report) error {
 	if earlier.Options.To != r.Options.To || earlier.Options.Cluster != r.Options.Cluster {
 		return fmt.Errorf("%w: the earlier report is of %s (%s for the cluster), this one of %s (%s)",
 			ErrOccupied, earlier.Options.To, earlier.Options.Cluster, r.Options.To, r.Options.Cluster)
-	}
-	if err := r.collisions(earlier); err != nil {
-		return err
 	}
 	held := map[string]Held{}
 	for _, h := range slices.Concat(earlier.Held, r.Held) {
@@ -170,11 +187,16 @@ func (r *Report) Extend(earlier *Report) error {
 		r.Held = append(r.Held, h)
 	}
 	slices.SortFunc(r.Held, func(a, b Held) int { return strings.Compare(a.Reference, b.Reference) })
+	r.Lacking = lacking(slices.Concat(r.Lacking, earlier.Lacking), held)
 	for _, was := range earlier.Operators {
 		if !slices.ContainsFunc(r.Operators, was.isSame) {
 			r.Operators = append(r.Operators, was)
 		}
 	}
+	before := union(earlier.Earlier, []digest.Digest{earlier.Content})
+	r.Earlier = slices.DeleteFunc(before, func(id digest.Digest) bool { return id == r.Content })
+	r.chosen = r.chosen.over(r.Options.MirrorOptions.lacks(earlier.Options.MirrorOptions))
+	r.Options.MirrorOptions = r.Options.MirrorOptions.over(r.chosen)
 	r.Options.SamplesOptions = r.Options.SamplesOptions.over(earlier.Options.SamplesOptions)
 	r.SamplesFault = cmp.Or(r.SamplesFault, earlier.SamplesFault)
 	if earlier.Skipped != nil {
@@ -184,27 +206,45 @@ func (r *Report) Extend(earlier *Report) error {
 	return nil
 }
 
-// collisions refuses an image under a name that another source's image has since
-// an earlier import. A tag of the same source may move on.
-func (r *Report) collisions(earlier *Report) error {
+// lacking puts into order what is not held. What was said first of an image counts.
+func lacking(all []Lacking, held map[string]Held) []Lacking {
+	order := func(a, b Lacking) int { return strings.Compare(a.Reference, b.Reference) }
+	all = slices.DeleteFunc(all, func(l Lacking) bool { _, is := held[l.Reference]; return is })
+	slices.SortStableFunc(all, order)
+	return slices.CompactFunc(all, func(a, b Lacking) bool { return order(a, b) == 0 })
+}
+
+// Knows says whether the report lists what imports of a content brought.
+func (r *Report) Knows(content digest.Digest) bool {
+	return r.Content == content || slices.Contains(r.Earlier, content)
+}
+
+// collisions refuses images of two sources under one name, which an earlier import
+// gave to one of them. A tag of the same source may move on.
+func (r *Report) collisions() error {
 	taken := map[string]Held{}
-	for _, h := range earlier.Held {
-		for _, name := range h.Names {
-			taken[name] = h
-		}
-	}
 	var clashes []string
 	for _, h := range r.Held {
 		for _, name := range h.Names {
-			if was, is := taken[name]; is && was.Digest != h.Digest && was.source() != h.source() {
-				clashes = append(clashes, fmt.Sprintf("%s, which %s is since an earlier import, would become %s", name, was.Reference, h.Reference))
+			was, is := taken[name]
+			taken[name] = h
+			if is && was.isAnother(h) {
+				clashes = append(clashes, fmt.Sprintf("%s would be both %s and %s", name, was.Reference, h.Reference))
 			}
 		}
 	}
 	if len(clashes) > 0 {
-		return fmt.Errorf("%w: %w: %s", ErrUsage, ErrCollision, listSome(clashes, 5))
+		return fmt.Errorf("%w: %w %w: %s", ErrUsage, ErrCollision, ErrTaken, listSome(clashes, 5))
 	}
 	return nil
+}
+
+// ErrTaken: one of the images that collide has the name already.
+var ErrTaken = errors.New("since an earlier import")
+
+// isAnother says whether both are images of different sources, and different ones.
+func (h Held) isAnother(other Held) bool {
+	return h.Digest != other.Digest && h.source() != other.source()
 }
 
 // source is where an image came from, whatever its digest.
@@ -240,12 +280,15 @@ func ReadReport(path string) (*Report, error) {
 	if err := checkKeys(data, Report{}); err != nil {
 		return nil, fmt.Errorf("parse %s: %w", path, err)
 	}
-	var r Report
+	r := Report{read: true}
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, fmt.Errorf("parse %s: %w", path, err)
 	}
 	if r.Format != ReportFormat {
 		return nil, fmt.Errorf("parse %s: format %.60q is not %s", path, r.Format, ReportFormat)
+	}
+	if err := r.Options.MirrorOptions.check(); err != nil {
+		return nil, fmt.Errorf("parse %s: options: %w", path, err)
 	}
 	for _, h := range r.Held {
 		if len(h.Names) == 0 || len(h.Mirrors) == 0 {
@@ -261,8 +304,9 @@ func ReadReport(path string) (*Report, error) {
 }
 
 // readEarlier reads the report that lies in a directory of objects, if one does.
-func readEarlier(path string) (*Report, error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+func readEarlier(dir string) (*Report, error) {
+	path := filepath.Join(dir, ReportFile)
+	if _, err := os.Stat(path); dir == Printed || errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	return ReadReport(path)

@@ -95,7 +95,7 @@ func TestResumeSpoilt(t *testing.T) {
 // the one that signs.
 func (s *smallExport) forged(t *testing.T, files map[string]string, key *[]byte) map[string]string {
 	t.Helper()
-	l, err := newLayout(&s.inv.Content, s.inv.Storage.VolumeSize)
+	l, err := s.inv.layout()
 	must(t, err)
 	ck, err := newCheckpoint(s.bytes, nil, 0)
 	must(t, err)
@@ -294,7 +294,7 @@ func TestInterruptedAtEach(t *testing.T) {
 	t.Parallel()
 	for _, volumeSize := range []int64{0, 5120} {
 		s := newSmallExport(t, volumeSize)
-		l, err := newLayout(&s.inv.Content, volumeSize)
+		l, err := newLayout(&s.inv.Content, Storage{VolumeSize: volumeSize})
 		must(t, err)
 		for _, e := range l.Entries {
 			if e.inline != nil {
@@ -419,7 +419,7 @@ func TestWrongTwice(t *testing.T) {
 // endsBefore: the volumes are right up to a blob, and end there.
 func (s *smallExport) endsBefore(t *testing.T, dir string, d ocispec.Descriptor) {
 	t.Helper()
-	l, err := newLayout(&s.inv.Content, s.inv.Storage.VolumeSize)
+	l, err := s.inv.layout()
 	must(t, err)
 	e, _ := l.Find(d.Digest)
 	files, err := contentsOf(dir)

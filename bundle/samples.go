@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 
 	"airlift/manifest"
 	"airlift/oci"
@@ -21,7 +22,8 @@ type SamplesRequest struct {
 	// are chosen; one that needs none is chosen by its own name.
 	Include, Exclude []string
 	// Architectures of clusters, as payloads name them. None means the release's
-	// own, and all that the operator knows for one of several architectures.
+	// own, and for one of several architectures all that the operator knows and that
+	// Request.Platforms let be carried.
 	Architectures []string
 	All           bool // all architectures that the operator knows
 }
@@ -105,7 +107,11 @@ func (p *planner) samplesOf(ctx context.Context, release Release, r *SamplesRequ
 	if err != nil {
 		return err
 	}
-	for _, arch := range r.architectures(release, files) {
+	architectures, err := p.architectures(release, r, manifest.SampleArchitectures(files))
+	if err != nil {
+		return err
+	}
+	for _, arch := range architectures {
 		read, err := manifest.ParseSamples(files, arch)
 		if err != nil {
 			return err
@@ -120,15 +126,42 @@ func (p *planner) samplesOf(ctx context.Context, release Release, r *SamplesRequ
 	return nil
 }
 
-// architectures are those whose samples are wanted of a release.
-func (r *SamplesRequest) architectures(release Release, files map[string][]byte) []string {
+// architectures are those whose samples are wanted of a release, of those that its
+// samples operator knows. None may be asked for that it does not know, or whose images
+// are not carried.
+func (p *planner) architectures(release Release, r *SamplesRequest, known []string) ([]string, error) {
+	wanted := r.sorted().Architectures
 	switch {
-	case r.All || len(r.Architectures) == 0 && release.Architecture == multi:
-		return manifest.SampleArchitectures(files)
-	case len(r.Architectures) == 0:
-		return []string{release.Architecture}
+	case r.All:
+		wanted = known
+	case len(wanted) > 0:
+		for _, arch := range wanted {
+			if !slices.Contains(known, arch) {
+				return nil, fmt.Errorf("%w: it has no samples for %s, only for %s", ErrUsage, arch, strings.Join(known, ", "))
+			}
+		}
+	case release.Architecture == multi:
+		wanted = slices.DeleteFunc(slices.Clone(known), func(arch string) bool { return !p.runsOn(arch) })
+		if len(wanted) == 0 {
+			return nil, fmt.Errorf("%w: it has samples for %s, and images are carried for %s only", ErrUsage, strings.Join(known, ", "), p.platforms())
+		}
+	default:
+		wanted = []string{release.Architecture}
 	}
-	return slices.Compact(slices.Sorted(slices.Values(r.Architectures)))
+	for _, arch := range wanted {
+		if !p.runsOn(arch) {
+			return nil, fmt.Errorf("%w: its samples for %s are asked for, and images are carried for %s only", ErrUsage, arch, p.platforms())
+		}
+	}
+	return wanted, nil
+}
+
+// runsOn says whether images are carried that run on clusters of an architecture.
+func (p *planner) runsOn(arch string) bool {
+	cluster, err := oci.ParsePlatform("linux/" + arch)
+	return len(p.request.Platforms) == 0 || err == nil && slices.ContainsFunc(p.request.Platforms, func(carried oci.Platform) bool {
+		return carried.OS == cluster.OS && carried.Architecture == cluster.Architecture
+	})
 }
 
 // sampleFiles are the samples operator's own files.
@@ -155,27 +188,28 @@ func (p *planner) sampleFiles(ctx context.Context, ref oci.Reference) (map[strin
 	return files, nil
 }
 
-// sampleSet wants the images of the streams and templates that are chosen.
+// sampleSet wants the images of the streams and templates that are chosen. What others
+// name may be no reference.
 func (p *planner) sampleSet(read manifest.Samples, r *SamplesRequest) (Samples, error) {
 	set := Samples{Architecture: read.Architecture}
 	chosen := map[string]bool{} // of streams
 	for _, s := range read.Streams {
 		planned, refs, err := plannedStream(s)
-		if err != nil {
-			return set, err
-		}
 		chosen[s.Name] = r.chooses(s.Name)
 		if planned.LeftOut = !chosen[s.Name]; !planned.LeftOut {
+			if err != nil {
+				return set, err
+			}
 			p.wantSamples(refs)
 		}
 		set.Streams = append(set.Streams, planned)
 	}
 	for _, t := range read.Templates {
 		planned, refs, err := plannedTemplate(t)
-		if err != nil {
-			return set, err
-		}
 		if planned.LeftOut = !r.choosesTemplate(t, chosen); !planned.LeftOut {
+			if err != nil {
+				return set, err
+			}
 			p.wantSamples(refs)
 		}
 		set.Templates = append(set.Templates, planned)
@@ -197,12 +231,15 @@ func (r *SamplesRequest) choosesTemplate(t manifest.Template, streams map[string
 	return needs || r.chooses(t.Name)
 }
 
-func plannedTemplate(t manifest.Template) (planned Template, refs []oci.Reference, err error) {
+// plannedTemplate is a template in the terms of the inventory, with its images. With an
+// error it is without those that are no references.
+func plannedTemplate(t manifest.Template) (planned Template, refs []oci.Reference, failed error) {
 	planned = Template{Name: t.Name}
 	for _, image := range t.Images {
 		ref, err := oci.ParseReference(image)
 		if err != nil {
-			return planned, nil, fmt.Errorf("template %s: %w", t.Name, err)
+			failed = errors.Join(failed, fmt.Errorf("template %s: %w", t.Name, err))
+			continue
 		}
 		refs = append(refs, ref)
 		planned.Images = append(planned.Images, ref.String())
@@ -212,7 +249,7 @@ func plannedTemplate(t manifest.Template) (planned Template, refs []oci.Referenc
 	for _, tag := range t.Tags {
 		planned.Streams = append(planned.Streams, tag.String())
 	}
-	return planned, refs, nil
+	return planned, refs, failed
 }
 
 // sortedSamples puts samples into order, those of a release once.

@@ -323,6 +323,9 @@ func TestOperatorsOfTwoImports(t *testing.T) {
 		if s.Operator.Version != "4.16.9" || s.Streams[0].Name != "ruby" {
 			t.Errorf("%+v: the operator of %s, %+v", chosen, s.Operator.Version, s.Streams)
 		}
+		if why := "3: " + ruby30 + ": missing at the source: the registry answered 404"; s.Streams[0].Why != why {
+			t.Errorf("%+v: ruby is skipped because %s", chosen, s.Streams[0].Why)
+		}
 	}
 	report, err := bundle.ReadReport(filepath.Join(dir, bundle.ReportFile))
 	check(t, err)
@@ -332,6 +335,10 @@ func TestOperatorsOfTwoImports(t *testing.T) {
 	s := toldOf(t, operated(t, "4.9.2", nil, intel), to(t, "m.example"), bundle.SamplesOptions{}, dir)
 	if s.Operator.Version != "4.16.9" {
 		t.Errorf("after an older release the operator of %s", s.Operator.Version)
+	}
+	toldOf(t, contentOf(t, ruby30), to(t, "m.example"), bundle.SamplesOptions{}, dir)
+	if report, err = bundle.ReadReport(filepath.Join(dir, bundle.ReportFile)); err != nil || len(report.Lacking) > 0 {
+		t.Errorf("with all of it there, %v are lacking (%v)", report.Lacking, err)
 	}
 }
 
@@ -498,7 +505,7 @@ func TestPullsOfSamples(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		toldOf(t, c, to(t, "m.example/ocp"), bundle.SamplesOptions{SamplesState: state}, dir)
-		cluster, err := bundle.ReadCluster(dir, nil, "m.example")
+		cluster, err := bundle.ReadCluster(dir, "m.example", bundle.Stated{})
 		check(t, err)
 		var got []string
 		for _, p := range cluster.Pulls(c, nil) {

@@ -10,6 +10,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 
 	"airlift/bundle"
+	"airlift/oci"
 	"airlift/oci/ocitest"
 )
 
@@ -189,19 +190,62 @@ func TestSamplesOfMulti(t *testing.T) {
 	t.Parallel()
 	near, release := sampled(t, operatorFiles(twoArchitectures), ocitest.ReleaseOpts{Multi: true})
 	c := client(t, near.Host)
-	for _, test := range []struct{ archs, want []string }{
-		{nil, []string{"aarch64", "x86_64"}}, {[]string{"x86_64", "aarch64", "x86_64"}, []string{"aarch64", "x86_64"}}, {[]string{"aarch64"}, []string{"aarch64"}},
+	amd, arm, power := oci.Platform{OS: "linux", Architecture: "amd64"}, oci.Platform{OS: "linux", Architecture: "arm64"}, oci.Platform{OS: "linux", Architecture: "ppc64le"}
+	for _, test := range []struct {
+		archs     []string
+		platforms []oci.Platform
+		want      []string
+		refused   string
+	}{
+		{want: []string{"aarch64", "x86_64"}},
+		{archs: []string{"x86_64", "aarch64", "x86_64"}, want: []string{"aarch64", "x86_64"}},
+		{archs: []string{"aarch64"}, want: []string{"aarch64"}},
+		{platforms: []oci.Platform{amd}, want: []string{"x86_64"}},
+		{platforms: []oci.Platform{amd, power}, want: []string{"x86_64"}},
+		{archs: []string{"aarch64"}, platforms: []oci.Platform{amd, arm}, want: []string{"aarch64"}},
+		{archs: []string{"aarch64"}, platforms: []oci.Platform{amd, power}, refused: "its samples for aarch64 are asked for, and images are carried for linux/amd64 or linux/ppc64le only"},
+		{platforms: []oci.Platform{power}, refused: "it has samples for aarch64, x86_64, and images are carried for linux/ppc64le only"},
+		{archs: []string{"s390x"}, refused: "it has no samples for s390x, only for aarch64, x86_64"},
 	} {
+		r := bundle.Request{Releases: references(t, release.Reference), Platforms: test.platforms, Samples: &bundle.SamplesRequest{Architectures: test.archs}}
+		if test.refused != "" {
+			_, err := bundle.Plan(t.Context(), c, r)
+			wantError(t, err, bundle.ErrUsage, "read the samples of release 4.17.3: ", test.refused)
+			continue
+		}
 		var got []string
-		for _, s := range plan(t, c, bundle.Request{Releases: references(t, release.Reference), Samples: &bundle.SamplesRequest{Architectures: test.archs}}).Samples {
+		for _, s := range plan(t, c, r).Samples {
 			got = append(got, s.Architecture)
 		}
 		if !slices.Equal(got, test.want) {
-			t.Errorf("%s: got %s", test.archs, got)
+			t.Errorf("%s, %s: got %s", test.archs, test.platforms, got)
 		}
 	}
-	_, err := bundle.Plan(t.Context(), c, bundle.Request{Releases: references(t, release.Reference), Samples: &bundle.SamplesRequest{Architectures: []string{"s390x"}}})
-	wantError(t, err, nil, "read the samples of release 4.17.3: it has no samples for s390x, only for aarch64, x86_64")
+	_, err := bundle.Plan(t.Context(), c, bundle.Request{Releases: references(t, release.Reference), Platforms: []oci.Platform{amd}, Samples: &bundle.SamplesRequest{All: true}})
+	wantError(t, err, bundle.ErrUsage, "its samples for aarch64 are asked for")
+}
+
+// TestUnnamable: what no image can be named keeps nothing from being carried that was
+// not asked for. A stream that is left out is told by its name then, so that it is
+// skipped.
+func TestUnnamable(t *testing.T) {
+	t.Parallel()
+	files := operatorFiles(map[string][]ocitest.Sample{"x86_64": x86Samples()})
+	maps.Copy(files, ocitest.SampleFiles("x86_64", []ocitest.Sample{{Stream: "odd", Tag: "1", Reference: httpdImage}, {Stream: "odd", Tag: "2", Reference: "https://a"}}))
+	path, content := ocitest.TemplateFile("x86_64", "strange", []string{"java:8"}, "quay.io/A/b", cacheImage)
+	files[path] = content
+	near, release := sampled(t, files, ocitest.ReleaseOpts{})
+	r := bundle.Request{Releases: references(t, release.Reference), Samples: &bundle.SamplesRequest{Include: []string{"httpd", "cache-service"}}}
+	c := plan(t, client(t, near.Host), r)
+	if diff := gocmp.Diff([]string{"x86_64 httpd[2.4-ubi9 latest=2.4-ubi9] (java[8]) (nodejs[16-ubi8 18-ubi8]) (odd) + cache-service (empty) (gone) httpd-example (node-and-java) (strange)"}, outline(c)); diff != "" {
+		t.Errorf("(-want +got): %s", diff)
+	}
+	inventory(t, c, 0)
+	for _, asked := range []string{"odd", "java"} {
+		r.Samples.Include = []string{asked}
+		_, err := bundle.Plan(t.Context(), client(t, near.Host), r)
+		wantError(t, err, nil, map[string]string{"odd": "imagestream odd:2", "java": "template strange"}[asked])
+	}
 }
 
 // TestSamplesOfTwoReleases: each has its own, under whatever name it was asked for.

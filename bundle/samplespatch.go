@@ -102,6 +102,7 @@ func (r *Report) operator() (*SamplesOperator, error) {
 	arch := o.SamplesArch
 	if arch == "" && o.Current != nil && len(o.Current.Architectures) == 1 && len(left) > 1 {
 		arch = o.Current.Architectures[0]
+		r.Options.SamplesArch = arch // later runs have no Current
 	}
 	architectures := listed(left, func(s SamplesOperator) string { return s.Samples.Architecture })
 	if arch != "" {
@@ -332,9 +333,9 @@ func (r *Report) whyNot(f finder, stream, reference string) string {
 	if f.plain(stream) && f.held[reference] {
 		return reference + ": a cluster of this release does not look for it in mirrors"
 	}
-	for _, image := range r.Images {
-		if image.Reference == reference && image.Reason != "" {
-			return reference + ": " + image.Reason
+	for _, l := range r.Lacking {
+		if l.Reference == reference {
+			return reference + ": " + l.Reason
 		}
 	}
 	return reference + ": not imported"
@@ -393,7 +394,7 @@ func (r *Report) samplesPatch(dir string, files map[string][]byte) error {
 		files[SamplesFile] = data
 		return err
 	}
-	earlier, err := readSamplesPatch(filepath.Join(dir, SamplesFile))
+	earlier, err := readSamplesPatch(dir)
 	if err != nil || len(r.Operators) == 0 {
 		return err
 	}
@@ -453,8 +454,8 @@ func minus(a, b []string) []string {
 
 // readSamplesPatch reads the patch that lies there; nil if none does, or one that
 // says only that samples are to be removed.
-func readSamplesPatch(path string) (*manifest.SamplesPatch, error) {
-	data, err := readSmall(path, maxReportSize)
+func readSamplesPatch(dir string) (*manifest.SamplesPatch, error) {
+	data, err := readUnder(dir, SamplesFile, maxReportSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -463,7 +464,7 @@ func readSamplesPatch(path string) (*manifest.SamplesPatch, error) {
 	}
 	patch, err := manifest.ParseSamplesPatch(data)
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+		return nil, fmt.Errorf("read %s: %w", filepath.Join(dir, SamplesFile), err)
 	}
 	if patch.Removed {
 		return nil, nil

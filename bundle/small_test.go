@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/oci"
@@ -72,6 +73,26 @@ func (s *smallExport) plan(t testing.TB, volumeSize int64) {
 	must(t, err)
 	s.inv, err = NewInventory(*content, volumeSize, "airlift test", 1)
 	must(t, err)
+	s.undisturbed(t)
+}
+
+// increment is the same export without the layers that are smaller than a volume.
+func (s *smallExport) increment(t testing.TB) *smallExport {
+	t.Helper()
+	less, inv, blobs := *s, *s.inv, map[digest.Digest]bool{}
+	for _, b := range inv.Content.Blobs {
+		blobs[b.Digest] = b.Role == RoleLayer && b.Digest != s.large.Digest
+	}
+	must(t, inv.LeaveOut([]*Since{{bundles: []Base{inv.base()}, blobs: blobs}}))
+	less.inv = &inv
+	less.undisturbed(t)
+	return &less
+}
+
+// undisturbed exports the inventory as it is now.
+func (s *smallExport) undisturbed(t testing.TB) {
+	t.Helper()
+	var err error
 	s.bytes, err = s.inv.Bytes()
 	must(t, err)
 	dir := fastDir(t)

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/oci"
 )
@@ -144,7 +143,7 @@ func (s *sources) fetch(ctx context.Context, e Entry, offset, length int64) (io.
 		}
 		return io.NopCloser(bytes.NewReader(raw[offset : offset+length])), nil
 	}
-	d := ocispec.Descriptor{Digest: e.Digest, Size: e.Size}
+	d := e.descriptor()
 	return fetch(s, e.Digest, func(at oci.Reference) (io.ReadCloser, error) {
 		return s.client.BlobRange(ctx, at, d, offset, length)
 	})

@@ -40,6 +40,14 @@ func (c *Content) Sparse() []Sparse {
 	return all
 }
 
+func (c *Content) sparseByDigest() map[digest.Digest]Sparse {
+	all := map[digest.Digest]Sparse{}
+	for _, s := range c.Sparse() {
+		all[s.Digest] = s
+	}
+	return all
+}
+
 // String says what an index lacks.
 func (s Sparse) String() string {
 	var lacks []string
@@ -99,6 +107,16 @@ func (c *Content) Standing(held map[string]digest.Digest) *Content {
 		}
 	}
 	return &standing
+}
+
+// OfArchitecture is the content without the samples of other architectures than
+// that of a cluster, x86_64 for example; "" keeps all.
+func (c *Content) OfArchitecture(arch string) *Content {
+	own := *c
+	if arch != "" {
+		own.Samples = slices.DeleteFunc(slices.Clone(c.Samples), func(s Samples) bool { return s.Architecture != arch })
+	}
+	return &own
 }
 
 // standsFor says whether an image is carried below a list that is sparse, itself or

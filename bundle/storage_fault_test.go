@@ -159,8 +159,10 @@ func journeys(t *testing.T) []journey {
 	wrong := fastDir(t)
 	must(t, fill(wrong, many.damaged(many.large.Digest, 10000)))
 	damaged := many.damaged(many.large.Digest, 3000)
-	second := newSmallSigning(t, many)
+	second, less := newSmallSigning(t, many), many.increment(t)
 	return []journey{
+		{name: "increment", of: less, begin: from(nil), run: less.with(ExportOptions{}), want: less.whole, every: true},
+		{name: "increment, repaired", of: less, begin: from(without(less.whole, VolumeFile+".002")), before: without(less.whole, VolumeFile+".002"), run: less.repair, want: less.whole},
 		{name: "several volumes", of: many, begin: from(nil), run: many.with(ExportOptions{}), want: many.whole, every: true},
 		{name: "one volume", of: one, begin: from(nil), run: one.with(ExportOptions{}), want: one.whole, every: true},
 		{name: "going on", of: many, begin: from(half), run: many.with(ExportOptions{}), want: many.whole},
@@ -243,7 +245,7 @@ func (s *smallExport) interrupted(t *testing.T, o ExportOptions) map[string]stri
 
 // damaged are all files with one wrong byte in a blob.
 func (s *smallExport) damaged(d digest.Digest, offset int64) map[string]string {
-	l, err := newLayout(&s.inv.Content, s.inv.Storage.VolumeSize)
+	l, err := s.inv.layout()
 	if err != nil {
 		panic(err)
 	}

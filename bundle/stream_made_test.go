@@ -91,7 +91,7 @@ func placeBundle(t testing.TB, c *Content, volumeSize int64, data map[digest.Dig
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := newLayout(c, volumeSize)
+	l, err := newLayout(c, Storage{VolumeSize: volumeSize})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -452,7 +452,7 @@ func TestStreamFinding(t *testing.T) {
 
 func (b *made) layout(t testing.TB) *Layout {
 	t.Helper()
-	l, err := newLayout(&b.inv.Content, b.inv.Storage.VolumeSize)
+	l, err := b.inv.layout()
 	if err != nil {
 		t.Fatal(err)
 	}

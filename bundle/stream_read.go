@@ -41,7 +41,7 @@ func OpenStream(r io.Reader, trust Trust) (*Stream, error) {
 	if s.Inventory, err = ParseInventory(s.bytes); err != nil {
 		return nil, err
 	}
-	if s.Layout, err = newLayout(&s.Inventory.Content, s.Inventory.Storage.VolumeSize); err != nil {
+	if s.Layout, err = s.Inventory.layout(); err != nil {
 		return nil, err
 	}
 	first := s.Inventory.Storage.Volumes[0]

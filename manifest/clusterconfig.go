@@ -1,6 +1,8 @@
 package manifest
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -107,6 +109,20 @@ func ImageConfigPatch(held, add ImageConfig, comment string) ([]byte, error) {
 	return withComment(comment, text), nil
 }
 
+// Patched is the configuration after a merge patch, whose lists replace lists.
+func (c ImageConfig) Patched(p ImageConfig) ImageConfig {
+	c.TrustedCA = cmp.Or(p.TrustedCA, c.TrustedCA)
+	for _, list := range []struct {
+		of *[]string
+		by []string
+	}{{&c.Insecure, p.Insecure}, {&c.Allowed, p.Allowed}, {&c.Blocked, p.Blocked}} {
+		if list.by != nil {
+			*list.of = list.by
+		}
+	}
+	return c
+}
+
 func checkImageConfig(held, add ImageConfig) error {
 	switch {
 	case add.TrustedCA != "" && held.TrustedCA != "" && add.TrustedCA != held.TrustedCA:
@@ -149,11 +165,13 @@ func extended(held, add []string) ([]string, error) {
 }
 
 // Covers says whether an entry of registrySources is for a repository, namespace
-// or registry: it is that one, one above it, or "*.host" for a host below. A port
-// is part of a host.
+// or registry: it is that one, one above it, or "*.host" for a host below, with any
+// port (containers/image, DockerReferenceNamespaces). Elsewhere a port is part of a
+// host.
 func Covers(entry, name string) bool {
 	if domain, wild := strings.CutPrefix(entry, "*"); wild {
 		host, _, _ := strings.Cut(name, "/")
+		host, _, _ = strings.Cut(host, ":")
 		return strings.HasPrefix(domain, ".") && strings.HasSuffix(host, domain)
 	}
 	rest, found := strings.CutPrefix(name, entry)
@@ -296,15 +314,16 @@ func Certificates(data []byte) ([]byte, error) {
 	if len(data) > MaxInput {
 		return nil, fmt.Errorf("it is larger than %d bytes", MaxInput)
 	}
+	data = utf8Text(data)
+	if bytes.Contains(data, []byte("PRIVATE KEY-----")) {
+		return nil, errors.New("it holds a private key, which must not leave its owner")
+	}
 	var all []byte
 	rest := data
 	for n := 1; ; n++ {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			break
-		}
-		if strings.Contains(block.Type, "PRIVATE KEY") {
-			return nil, errors.New("it holds a private key, which must not leave its owner")
 		}
 		if block.Type != "CERTIFICATE" {
 			return nil, fmt.Errorf("block %d of it is no certificate", n)
@@ -315,8 +334,6 @@ func Certificates(data []byte) ([]byte, error) {
 		all = append(all, pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes})...)
 	}
 	switch {
-	case strings.Contains(string(data), "PRIVATE KEY-----"):
-		return nil, errors.New("it holds a private key, which must not leave its owner")
 	case strings.Contains(string(rest), "-----BEGIN"):
 		return nil, errors.New("a block of it is damaged")
 	case all == nil:

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +45,11 @@ func TestCertificates(t *testing.T) {
 	if err != nil || string(got) != string(a)+string(b) {
 		t.Errorf("%q, %v", got, err)
 	}
+	if got, err := Certificates([]byte("\ufeff" + strings.ReplaceAll(strings.TrimSpace(string(a)), "\n", "\r\n"))); err != nil || string(got) != string(a) {
+		t.Errorf("as Windows writes it: %q, %v", got, err)
+	}
 	for reason, text := range map[string]string{
+		"a private key, which":       string(a) + string(pem.EncodeToMemory(&pem.Block{Type: "EC PARAMETERS"})) + string(key),
 		"holds a private key":        string(a) + string(key),
 		"it holds a private key":     string(key) + string(a),
 		"a private key, which must":  string(a) + strings.Replace(string(key), "\n", "\n!", 2), // not even whole
@@ -221,7 +226,7 @@ func TestCovers(t *testing.T) {
 	}{
 		{"m.lan", "m.lan", true}, {"m.lan", "m.lan/a/b", true}, {"m.lan/a", "m.lan/a/b", true}, {"m.lan:5000", "m.lan:5000/a", true},
 		{"m.lan", "m.lan:5000/a", false}, {"m.lan/a", "m.lan/ab", false}, {"m.lan/a/b", "m.lan/a", false}, {"m.la", "m.lan", false},
-		{"*.lan", "m.lan/a", true}, {"*.lan", "a.m.lan/a", true}, {"*.lan", "lan/a", false}, {"*.lan", "m.example/x.lan", false}, {"*.lan", "m.lan:5000/a", false}, {"*", "m.lan", false},
+		{"*.lan", "m.lan/a", true}, {"*.lan", "a.m.lan/a", true}, {"*.lan", "lan/a", false}, {"*.lan", "m.example/x.lan", false}, {"*.lan", "m.lan:5000/a", true}, {"*.lan", "lan:5000/a.lan", false}, {"*", "m.lan", false},
 	} {
 		if Covers(c.entry, c.name) != c.want {
 			t.Errorf("%s covers %s: %v", c.entry, c.name, !c.want)
@@ -233,5 +238,19 @@ func TestTrustBundleFragment(t *testing.T) {
 	got, err := TrustBundleFragment([]byte("-----BEGIN\nx\n"))
 	if want := "additionalTrustBundle: |\n  -----BEGIN\n  x\nadditionalTrustBundlePolicy: Always\n"; err != nil || string(got) != want {
 		t.Errorf("%s, %v", got, err)
+	}
+}
+
+// TestPatched: lists of a merge patch replace lists, empty ones too.
+func TestPatched(t *testing.T) {
+	held := ImageConfig{TrustedCA: "ca", Insecure: []string{"i"}, Allowed: []string{"a"}, Blocked: []string{"b"}}
+	for _, c := range []struct{ patch, want ImageConfig }{
+		{ImageConfig{}, held},
+		{ImageConfig{TrustedCA: "other", Allowed: []string{"a", "c"}}, ImageConfig{TrustedCA: "other", Insecure: []string{"i"}, Allowed: []string{"a", "c"}, Blocked: []string{"b"}}},
+		{ImageConfig{Insecure: []string{}, Blocked: []string{}}, ImageConfig{TrustedCA: "ca", Insecure: []string{}, Allowed: []string{"a"}, Blocked: []string{}}},
+	} {
+		if got := held.Patched(c.patch); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%+v, not %+v", got, c.want)
+		}
 	}
 }

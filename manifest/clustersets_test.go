@@ -94,14 +94,16 @@ func TestConvertPolicies(t *testing.T) {
 	const good = "apiVersion: operator.openshift.io/v1alpha1\nkind: ImageContentSourcePolicy\nmetadata: {name: old, resourceVersion: '1', labels: {a: b}, annotations: {e: f, " + lastApplied + ": '{}'}}\n" +
 		"spec: {repositoryDigestMirrors: [{source: z.b/c, mirrors: [n.b, m.b, n.b]}, {source: a.b/c}, {source: z.b/c, mirrors: [o.b]}]}\n"
 	const empty = "apiVersion: operator.openshift.io/v1alpha1\nkind: ImageContentSourcePolicy\nmetadata: {name: none}\nspec: {}\n"
-	names, text, err := ConvertPolicies([]byte(good+"---\n"+empty), DigestMirrorSet)
+	made, err := ConvertPolicies([]byte(good+"---\n"+empty), DigestMirrorSet)
 	wantError(t, err, "")
-	if diff := cmp.Diff([]string{"old", "none"}, names); diff != "" {
-		t.Error(diff)
+	if len(made) != 2 || made[0].Name != "old" || made[1].Name != "none" {
+		t.Fatalf("made %v", made)
 	}
-	golden(t, "convert-idms.yaml", text)
-	_, text, err = ConvertPolicies([]byte(good), TagMirrorSet)
+	golden(t, "convert-idms.yaml", made[0].YAML)
+	golden(t, "convert-idms-none.yaml", made[1].YAML)
+	made, err = ConvertPolicies([]byte(good), TagMirrorSet)
 	wantError(t, err, "")
+	text := made[0].YAML
 	golden(t, "convert-itms.yaml", text)
 	if _, err := ParseMirrorSets(text); err != nil {
 		t.Error(err)
@@ -112,10 +114,10 @@ func TestConvertPolicies(t *testing.T) {
 		"kind: List\nitems: []":   "it holds no ImageContentSourcePolicy",
 		"kind: ImageStream\na: b": "it is an ImageStream, not an",
 	} {
-		_, text, err := ConvertPolicies([]byte(in), DigestMirrorSet)
+		made, err := ConvertPolicies([]byte(in), DigestMirrorSet)
 		wantError(t, err, want)
-		if text != nil {
-			t.Errorf("wrote %s", text)
+		if made != nil {
+			t.Errorf("made %s", made)
 		}
 	}
 }

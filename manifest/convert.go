@@ -1,7 +1,6 @@
 package manifest
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -11,35 +10,40 @@ import (
 // lastApplied holds an object as oc applied it; it is of no use to another object.
 const lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
 
+// Converted is an object that was made of another.
+type Converted struct {
+	Name string // of both
+	YAML []byte
+}
+
 // ConvertPolicies makes of the ImageContentSourcePolicies in a file, however
 // [ParseMirrorSets] finds them, objects of another kind, DigestMirrorSet or
 // TagMirrorSet, as `oc adm migrate icsp` does: names, labels, annotations, sources
-// and mirrors stay, and there are no policies. It gives the objects' names and
-// their YAML, a document each, both in the order of the input.
+// and mirrors stay, and there are no policies. They are in the order of the input.
 //
 // Unlike that command it takes several documents and sorts sources; it leaves out
 // a mirror that is there twice, which the API of mirror sets refuses, and what oc
 // noted about the old object; and it fails on what no cluster would take.
-func ConvertPolicies(data []byte, kind string) (names []string, text []byte, err error) {
+func ConvertPolicies(data []byte, kind string) ([]Converted, error) {
 	policies, err := ParseMirrorSets(data)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if len(policies) == 0 {
-		return nil, nil, fmt.Errorf("it holds no %s", ContentSourcePolicy)
+		return nil, fmt.Errorf("it holds no %s", ContentSourcePolicy)
 	}
-	var docs [][]byte
+	var all []Converted
 	for _, policy := range policies {
 		if policy.Kind != ContentSourcePolicy {
-			return nil, nil, fmt.Errorf("it holds the %s, which is no %s", policy.object(), ContentSourcePolicy)
+			return nil, fmt.Errorf("it holds the %s, which is no %s", policy.object(), ContentSourcePolicy)
 		}
-		doc, err := policy.converted(kind)
+		text, err := policy.converted(kind)
 		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", policy.object(), err)
+			return nil, fmt.Errorf("%s: %w", policy.object(), err)
 		}
-		names, docs = append(names, policy.Name), append(docs, doc)
+		all = append(all, Converted{policy.Name, text})
 	}
-	return names, bytes.Join(docs, []byte("---\n")), nil
+	return all, nil
 }
 
 func (s MirrorSet) converted(kind string) ([]byte, error) {

@@ -109,16 +109,16 @@ func operatorFaults(m Mirror) []error {
 // An ImageContentSourcePolicy has no policy, which counts as
 // AllowContactingSource, as it does everywhere.
 func CheckMirrorSets(sets []MirrorSet) error {
-	type claim struct{ policy, object string }
+	type says struct{ policy, object string }
 	var faults []error
-	claims := map[string]claim{}
+	claims := map[string]says{}
 	for _, s := range sets {
 		object := s.object()
 		for _, m := range s.Mirrors {
 			for _, err := range operatorFaults(m) {
 				faults = append(faults, fmt.Errorf("%s: %w", object, err))
 			}
-			now := claim{effective(m.Policy), object}
+			now := says{effective(m.Policy), object}
 			was, there := claims[m.Source]
 			switch {
 			case !there:

@@ -25,6 +25,21 @@ var documentsRelease = []Mirror{
 	{Source: "quay.io/openshift-release-dev/ocp-release", Mirrors: []string{"mirror.registry.com:443/ocp/release"}},
 }
 
+// documentsPolicy is their example of an ImageContentSourcePolicy, and documentsTags
+// their entry of an ImageTagMirrorSet.
+var documentsPolicy = []Mirror{
+	{Source: "registry.access.redhat.com/ubi8/ubi-minimal", Mirrors: []string{"example.io/example/ubi-minimal", "example.com/example/ubi-minimal"}},
+	{Source: "registry.redhat.io/openshift4", Mirrors: []string{"mirror.example.com/redhat"}},
+	{Source: "registry.redhat.io", Mirrors: []string{"mirror.example.com"}},
+	{Source: "registry.example.com/example/myimage", Mirrors: []string{"mirror.example.net/image"}},
+	{Source: "registry.example.com/example", Mirrors: []string{"mirror.example.net"}},
+	{Source: "registry.example.com", Mirrors: []string{"mirror.example.net/registry-example-com"}},
+}
+
+var documentsTags = []Mirror{
+	{"registry.access.redhat.com/ubi9/ubi-minimal", []string{"example.io/example/ubi-minimal-tag"}, NeverContactSource},
+}
+
 func TestMirrorSetGolden(t *testing.T) {
 	merged, err := MergeMirrors(documentsExample[:5], documentsExample[5:])
 	wantError(t, err, "")

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -100,15 +101,28 @@ func place(err error) string {
 	return ""
 }
 
-// Has says whether the pull secret has an entry for a registry already.
-func (s PullSecret) Has(host string) bool {
-	_, found := s.auths[host]
-	return found
+// Entries are the names, sorted, that the pull secret has accounts under for a
+// place, HOST[:PORT][/PATH]: what nodes would log in with there, since the
+// longest name counts, and those below it.
+func (s PullSecret) Entries(place string) (at, below []string) {
+	for name := range s.auths {
+		switch {
+		case strings.HasPrefix(name, "*"): // less than the host alone
+		case Covers(name, place):
+			at = append(at, name)
+		case Covers(place, name):
+			below = append(below, name)
+		}
+	}
+	slices.Sort(at)
+	slices.Sort(below)
+	return at, below
 }
 
 // With returns the file of the pull secret, one line of JSON, with an account for
-// a registry, which replaces one that it has. All else is kept.
-func (s PullSecret) With(host string, a Account) ([]byte, error) {
+// a place, HOST[:PORT][/PATH]. It stands for the host, and replaces whatever nodes
+// would log in with at the place. All else is kept.
+func (s PullSecret) With(place string, a Account) ([]byte, error) {
 	auths := map[string]json.RawMessage{}
 	for name, entry := range s.auths {
 		auths[name] = entry
@@ -117,7 +131,11 @@ func (s PullSecret) With(host string, a Account) ([]byte, error) {
 	if err != nil {
 		return nil, errors.New("encode the account")
 	}
-	auths[host] = entry
+	host, _, _ := strings.Cut(place, "/")
+	replaced, _ := s.Entries(place)
+	for _, name := range append(replaced, host) {
+		auths[name] = entry
+	}
 	fields := map[string]any{}
 	for name, value := range s.fields {
 		fields[name] = value

@@ -39,6 +39,30 @@ func TestRegistriesConfGolden(t *testing.T) {
 	golden(t, "install-config-old.fragment.yaml", fragment)
 }
 
+// TestDocumentsOnNodes: the documents' own objects, and the file that they show for
+// each. Where they show two entries of one source there is one with both mirrors, as
+// the operator has it, and the two sets of one source with different policies, which it
+// refuses together, stand alone.
+func TestDocumentsOnNodes(t *testing.T) {
+	policy := MirrorSet{Kind: ContentSourcePolicy, Name: "ubi8repo", Mirrors: documentsPolicy}
+	old, err := confOf(t, policy).OldTOML("")
+	wantError(t, err, "")
+	golden(t, "registries-documents-icsp.conf", old)
+	text, err := policy.YAML()
+	wantError(t, err, "")
+	golden(t, "icsp-documents-ubi8repo.yaml", text)
+
+	digests := MirrorSet{Kind: DigestMirrorSet, Name: "ubi9repo", Mirrors: documentsExample}
+	golden(t, "registries-documents-idms.conf", confOf(t, digests).TOML(""))
+	tags := MirrorSet{Kind: TagMirrorSet, Name: "ubi9repo", Mirrors: documentsTags}
+	golden(t, "registries-documents-itms.conf", confOf(t, tags).TOML(""))
+	wantError(t, CheckMirrorSets([]MirrorSet{digests, tags}), `source "registry.access.redhat.com/ubi9/ubi-minimal": ImageDigestMirrorSet ubi9repo says AllowContactingSource, ImageTagMirrorSet ubi9repo says NeverContactSource`)
+
+	made, err := ConvertPolicies(text, DigestMirrorSet)
+	wantError(t, err, "")
+	golden(t, "convert-documents.yaml", made[0].YAML)
+}
+
 func TestOldInstallConfigFragment(t *testing.T) {
 	_, err := OldInstallConfigFragment([]Mirror{{"quay.io/a", []string{"m.b"}, NeverContactSource}}, "")
 	wantError(t, err, "cannot be said in imageContentSources")

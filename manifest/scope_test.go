@@ -2,6 +2,8 @@ package manifest
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,6 +49,11 @@ func TestWiden(t *testing.T) {
 		"mapped apart": {lines("q.io/a/x m.lan/a/x", "q.io/a/y m.lan/other/y", "q.io/b/x m.lan/b/x"), nil, RegistryScope,
 			lines("q.io/a/x m.lan/a/x", "q.io/a/y m.lan/other/y", "q.io/b m.lan/b"),
 			"q.io: q.io/a/y is at m.lan/other/y, which does not end in the rest of its name\nq.io/a: q.io/a/x and q.io/a/y are not in one place"},
+		"folded": {lines("q.io/a/x m.lan/ocp/a/x", "q.io/a/y/z m.lan/ocp/a/y--z", "q.io/b/x m.lan/ocp/b/x"), nil, NamespaceScope,
+			lines("q.io/a/x m.lan/ocp/a/x", "q.io/a/y/z m.lan/ocp/a/y--z", "q.io/b m.lan/ocp/b"),
+			"q.io/a: q.io/a/y/z is at m.lan/ocp/a/y--z, which does not end in the rest of its name"},
+		"folded from elsewhere": {lines("q.io/a/x m.lan/a/x", "r.io/a/x/y m.lan/a/x--y"), nil, NamespaceScope, lines("q.io/a/x m.lan/a/x", "r.io/a/x/y m.lan/a/x--y"),
+			"q.io/a: images of r.io/a/x/y lie there too, and would answer to its tags\nr.io/a: r.io/a/x/y is at m.lan/a/x--y, which does not end in the rest of its name"},
 		"two into one": {lines("q.io/a/x m.lan/r", "q.io/a/y m.lan/r"), nil, NamespaceScope, lines("q.io/a/x m.lan/r", "q.io/a/y m.lan/r"),
 			"q.io/a: q.io/a/x is at m.lan/r, which does not end in the rest of its name"},
 		"more mirrors of one": {lines("q.io/a/x m.lan/a/x n.lan/a/x", "q.io/a/y m.lan/a/y"), nil, NamespaceScope, lines("q.io/a/x m.lan/a/x n.lan/a/x", "q.io/a/y m.lan/a/y"),
@@ -118,7 +125,7 @@ func TestShadows(t *testing.T) {
 		"theirs hides ours": {[]MirrorSet{idms("mine", "q.io/a m.lan/a"), itms("mine", "q.io/a m.lan/a")}, []MirrorSet{icsp},
 			[]string{"q.io/a of ImageDigestMirrorSet mine, digest-only, by [q.io/a/b] of ImageContentSourcePolicy old", "q.io/a of ImageTagMirrorSet mine, tag-only, by [q.io/a/b] of ImageContentSourcePolicy old"}},
 		"several, of both our kinds": {[]MirrorSet{idms("mine", "q.io/b m.lan/b", "q.io/a m.lan/a"), itms("mine", "q.io/a m.lan/a")}, []MirrorSet{idms("theirs", "q.io n.lan"), itms("theirs", "q.io n.lan")},
-			[]string{"q.io of ImageDigestMirrorSet theirs, digest-only, by [q.io/a q.io/b] of ImageDigestMirrorSet mine", "q.io of ImageTagMirrorSet theirs, tag-only, by [q.io/a q.io/b] of ImageDigestMirrorSet mine"}},
+			[]string{"q.io of ImageDigestMirrorSet theirs, digest-only, by [q.io/a q.io/b] of ImageDigestMirrorSet mine", "q.io of ImageDigestMirrorSet theirs, digest-only, by [q.io/a] of ImageTagMirrorSet mine", "q.io of ImageTagMirrorSet theirs, tag-only, by [q.io/a q.io/b] of ImageDigestMirrorSet mine", "q.io of ImageTagMirrorSet theirs, tag-only, by [q.io/a] of ImageTagMirrorSet mine"}},
 		"both to the same place":    {[]MirrorSet{idms("mine", "q.io/a/b n.lan/a/b")}, []MirrorSet{idms("theirs", "q.io/a n.lan/a")}, nil},
 		"another has the place too": {[]MirrorSet{idms("mine", "q.io/a/b m.lan/b")}, []MirrorSet{idms("theirs", "q.io/a n.lan/a", "q.io/a/b n.lan/a/b")}, nil},
 		"one source":                {[]MirrorSet{idms("mine", "q.io/a m.lan/b")}, []MirrorSet{itms("theirs", "q.io/a n.lan/a")}, nil},
@@ -135,6 +142,90 @@ func TestShadows(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestShadowsProperty: shadows are what the rule says of each pair of entries.
+func TestShadowsProperty(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	count := 0
+	for range 400 {
+		ours, others := randomObjects(r, "mine"), randomObjects(r, "theirs")
+		var got []string
+		for _, s := range Shadows(ours, others) {
+			for _, source := range s.Sources {
+				got = append(got, shadowLine(source, s.Object, s.Hidden, s.HiddenFrom, s.Pull))
+			}
+		}
+		want := pairwise(ours, others)
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("%v\n%v (-want +got):\n%s", ours, others, diff)
+		}
+		count += len(got)
+	}
+	if count < 500 {
+		t.Errorf("%d shadows: too few to mean much", count)
+	}
+}
+
+func shadowLine(words ...string) string { return strings.Join(words, " ") }
+
+// pairwise are the shadows, found by comparing all with all.
+func pairwise(ours, others []MirrorSet) []string {
+	lists := map[string]map[string][][]string{}
+	lists[DigestOnly], _ = mirrorLists(slices.Concat(ours, others), DigestOnly)
+	lists[TagOnly], _ = mirrorLists(slices.Concat(ours, others), TagOnly)
+	var all []string
+	for _, pair := range [][2][]MirrorSet{{ours, others}, {others, ours}} {
+		for _, hidden := range pair[0] {
+			for _, longer := range pair[1] {
+				pull := map[bool]string{true: TagOnly, false: DigestOnly}[hidden.Kind == TagMirrorSet]
+				for _, h := range hidden.Mirrors {
+					for _, l := range longer.Mirrors {
+						if l.Source != h.Source && isInside(l.Source, []string{h.Source}) && l.leadsElsewhere() && h.leadsElsewhere() &&
+							!contains(slices.Concat(lists[pull][l.Source]...), below(h, l.Source)) {
+							all = append(all, shadowLine(l.Source, longer.object(), h.Source, hidden.object(), pull))
+						}
+					}
+				}
+			}
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// randomObjects are mirror sets over few names; some objects share a name, and
+// some sources an object.
+func randomObjects(r *rand.Rand, name string) []MirrorSet {
+	sources := []string{"q.lan", "q.lan/a", "q.lan/a/b", "q.lan/ab", "q.lan:5000", "q.lan:5000/a", "a.q.lan", "a.q.lan/b", "*.lan", "*.q.lan", "bare", "bare/a", "x.lan/q.lan/a"}
+	sets := make([]MirrorSet, 1+r.IntN(3))
+	for i := range sets {
+		sets[i] = MirrorSet{Kind: []string{DigestMirrorSet, TagMirrorSet, ContentSourcePolicy}[r.IntN(3)], Name: name}
+		for range r.IntN(5) {
+			source := sources[r.IntN(len(sources))]
+			sets[i].Mirrors = append(sets[i].Mirrors, Mirror{Source: source, Mirrors: []string{[]string{source, "m.lan", "m.lan/b", "m.lan/a/b"}[r.IntN(4)]}})
+		}
+	}
+	return sets
+}
+
+// BenchmarkShadows is of a cluster with very many objects.
+func BenchmarkShadows(b *testing.B) {
+	var ours, others []MirrorSet
+	for i := range 2000 {
+		set := MirrorSet{Kind: DigestMirrorSet, Name: fmt.Sprint("s", i)}
+		for j := range 5 {
+			set.Mirrors = append(set.Mirrors, lines(fmt.Sprintf("q%d.io/a/n%d m.lan/n%d", i, j, j))...)
+		}
+		ours = append(ours, set)
+		others = append(others, MirrorSet{Kind: TagMirrorSet, Name: fmt.Sprint("t", i), Mirrors: lines(fmt.Sprintf("q%d.io/a n.lan/%d", i, i), fmt.Sprintf("*.q%d.io n.lan", i))})
+	}
+	for b.Loop() {
+		if got := Shadows(ours, others); len(got) != 2000 {
+			b.Fatalf("%d shadows", len(got))
+		}
 	}
 }
 

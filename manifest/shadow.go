@@ -1,8 +1,8 @@
 package manifest
 
 import (
-	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -20,54 +20,93 @@ type Shadow struct {
 // Shadows finds what the entries of two groups of mirror sets do to each other in
 // one cluster. What entries of one group do among themselves is not told, and
 // nothing is where the longer source leads to the same places too. The result is
-// sorted; a source that several objects have is told of the first.
+// sorted; a source that several objects have is told of each.
 func Shadows(ours, others []MirrorSet) []Shadow {
-	all := slices.Concat(ours, others)
-	var shadows []Shadow
-	told := map[[4]string]bool{}
+	lists := map[string]map[string][][]string{}
+	for _, pull := range []string{DigestOnly, TagOnly} {
+		lists[pull], _ = mirrorLists(slices.Concat(ours, others), pull)
+	}
+	found := map[[4]string]*Shadow{} // but for the longer sources
 	for _, pair := range [][2][]MirrorSet{{ours, others}, {others, ours}} {
-		for _, hidden := range pair[0] {
-			for _, longer := range pair[1] {
-				shadows = append(shadows, shadowsOf(longer, hidden, all, told)...)
+		hidden := claimsOf(pair[0])
+		for _, longer := range pair[1] {
+			for _, l := range longer.Mirrors {
+				if !l.leadsElsewhere() {
+					continue
+				}
+				for _, h := range claimsAround(hidden, l.Source) {
+					if !contains(slices.Concat(lists[h.pull][l.Source]...), below(h.entry, l.Source)) {
+						h.shadow(found, longer.object(), l.Source)
+					}
+				}
 			}
 		}
 	}
-	slices.SortFunc(shadows, func(a, b Shadow) int {
-		return cmp.Or(strings.Compare(a.Hidden, b.Hidden), strings.Compare(a.HiddenFrom, b.HiddenFrom), strings.Compare(a.Object, b.Object))
-	})
-	return shadows
-}
-
-// shadowsOf are those of one object over another, but for what was told.
-func shadowsOf(longer, hidden MirrorSet, all []MirrorSet, told map[[4]string]bool) []Shadow {
-	pull := DigestOnly
-	if hidden.Kind == TagMirrorSet {
-		pull = TagOnly
-	}
-	lists, _ := mirrorLists(all, pull)
 	var shadows []Shadow
-	for _, h := range hidden.Mirrors {
-		s := Shadow{Object: longer.object(), Hidden: h.Source, HiddenFrom: hidden.object(), Pull: pull}
-		for _, l := range longer.Mirrors {
-			key := [4]string{l.Source, h.Source, s.HiddenFrom, longer.Name}
-			if !told[key] && hides(l, h, slices.Concat(lists[l.Source]...)) {
-				told[key] = true
-				s.Sources = append(s.Sources, l.Source)
-			}
-		}
-		if len(s.Sources) > 0 {
-			slices.Sort(s.Sources)
-			shadows = append(shadows, s)
-		}
+	for _, key := range slices.SortedFunc(maps.Keys(found), func(a, b [4]string) int { return slices.Compare(a[:], b[:]) }) {
+		s := found[key]
+		slices.Sort(s.Sources)
+		s.Sources = slices.Compact(s.Sources)
+		shadows = append(shadows, *s)
 	}
 	return shadows
 }
 
-// hides says whether a source takes mirrors from another, those that it has for
-// the same pulls being known.
-func hides(longer, hidden Mirror, mirrors []string) bool {
-	return longer.Source != hidden.Source && isInside(longer.Source, []string{hidden.Source}) &&
-		longer.leadsElsewhere() && hidden.leadsElsewhere() && !contains(mirrors, below(hidden, longer.Source))
+// claim is an entry of an object.
+type claim struct {
+	entry        Mirror
+	object, pull string
+}
+
+// claimsOf are those of objects that lead anywhere, by their sources.
+func claimsOf(sets []MirrorSet) map[string][]claim {
+	claims := map[string][]claim{}
+	for _, s := range sets {
+		pull := DigestOnly
+		if s.Kind == TagMirrorSet {
+			pull = TagOnly
+		}
+		for _, m := range s.Mirrors {
+			if m.leadsElsewhere() {
+				claims[m.Source] = append(claims[m.Source], claim{m, s.object(), pull})
+			}
+		}
+	}
+	return claims
+}
+
+// claimsAround are those whose sources are around a scope, which is found without
+// a look at every source: there may be thousands.
+func claimsAround(claims map[string][]claim, scope string) []claim {
+	var all []claim
+	for i, c := range scope {
+		switch {
+		case c == '/':
+			all = append(all, claims[scope[:i]]...)
+		case c == '.' && i > 0 && !strings.ContainsAny(scope[:i], "/:"):
+			if wild := "*" + hostOf(scope)[i:]; wild != scope {
+				all = append(all, claims[wild]...)
+			}
+		}
+	}
+	return all
+}
+
+// hostOf is a scope's, without a port.
+func hostOf(scope string) string {
+	if i := strings.IndexAny(scope, ":/"); i >= 0 {
+		return scope[:i]
+	}
+	return scope
+}
+
+// shadow adds a longer source to those that hide the claim.
+func (c claim) shadow(found map[[4]string]*Shadow, object, source string) {
+	key := [4]string{c.entry.Source, c.object, object, c.pull}
+	if found[key] == nil {
+		found[key] = &Shadow{Object: object, Hidden: c.entry.Source, HiddenFrom: c.object, Pull: c.pull}
+	}
+	found[key].Sources = append(found[key].Sources, source)
 }
 
 // object names an object.

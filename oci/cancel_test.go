@@ -34,7 +34,7 @@ func TestCancelEndsQuickly(t *testing.T) {
 			"node":     func(ctx context.Context) error { _, err := c.Node(ctx, image); return err },
 			"blob":     func(ctx context.Context) error { _, err := c.Blob(ctx, image, blobOf(data)); return err },
 			"head":     func(ctx context.Context) error { _, _, err := c.Head(ctx, image); return err },
-			"has blob": func(ctx context.Context) error { _, err := c.HasBlob(ctx, image, zeroDigest); return err },
+			"has blob": func(ctx context.Context) error { _, err := c.HasBlob(ctx, image, someBlob); return err },
 			"mount":    func(ctx context.Context) error { _, err := c.Mount(ctx, image, zeroDigest, "c"); return err },
 			"put blob": func(ctx context.Context) error { return c.PutBlob(ctx, image, blobOf(data), opening(data)) },
 			"range":    func(ctx context.Context) error { _, err := c.BlobRange(ctx, image, blobOf(data), 1, 2); return err },

@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"go.podman.io/image/v5/pkg/docker/config"
 	"go.podman.io/image/v5/types"
 )
@@ -69,23 +68,20 @@ func (c *Client) Account(r Reference) (user, password string, err error) {
 	return found.Username, found.Password, nil
 }
 
-// authenticator finds the credentials for a repository: the entry of the
-// longest name that it is under (repository, namespace, registry).
-func (c *Client) authenticator(r Reference) (authn.Authenticator, error) {
-	name := r.Name()
-	if c.knownAs != nil {
-		name = c.knownAs(name)
-	}
-	found, err := config.GetCredentials(c.context, name)
+// account finds the credentials for a repository: the entry of the longest name
+// that it is under (repository, namespace, registry).
+func (c *Client) account(r Reference) (account, error) {
+	found, err := config.GetCredentials(c.context, c.known(r))
 	if err != nil {
-		return nil, fmt.Errorf("find credentials for %s: %w", r.Name(), err)
+		return account{}, fmt.Errorf("find credentials for %s: %w", r.Name(), err)
 	}
-	if found == (types.DockerAuthConfig{}) {
-		return authn.Anonymous, nil
+	return account{found.Username, found.Password, found.IdentityToken}, nil
+}
+
+// known is the name that the credentials for a repository are kept under.
+func (c *Client) known(r Reference) string {
+	if c.knownAs != nil {
+		return c.knownAs(r.Name())
 	}
-	return authn.FromConfig(authn.AuthConfig{
-		Username:      found.Username,
-		Password:      found.Password,
-		IdentityToken: found.IdentityToken,
-	}), nil
+	return r.Name()
 }

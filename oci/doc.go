@@ -1,5 +1,5 @@
 // Package oci speaks to container registries: it reads manifests, indexes and
-// blobs byte for byte, and pushes them.
+// blobs byte for byte, and pushes them; and it answers as one.
 //
 // What it promises:
 //   - Nothing from a registry is believed. Manifests are parsed strictly and
@@ -15,6 +15,8 @@
 //     source of an upload is timed out.
 //   - Whoever waits is told so ([Options].Notice): by which host, for what, and
 //     when something is tried again.
+//   - A [Registry] answers what the distribution spec asks of one that can only be
+//     read, and writes nothing.
 //   - A reader given to [Client.PutBlob] that ends in an error keeps the
 //     registry from ever seeing the whole blob. Between the parts of an [Upload]
 //     the login may run out and connections may die.

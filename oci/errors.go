@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,6 +33,7 @@ type StatusError struct {
 	Status             int
 	Code, Message      string        // of the first OCI error in the body, without control characters, at most 200 bytes; Message may be a line of plain text instead
 	RetryAfter         time.Duration // as the answer said; 0 if it did not
+	Lookup             *Lookup       // of a 401 or 403 of the registry or its token service: with which credentials
 
 	aside bool // it is about the login, or an upload: not about content
 }
@@ -96,12 +98,29 @@ func statusError(resp *http.Response) *StatusError {
 	resp.Body.Close()
 	e := &StatusError{Method: resp.Request.Method, Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header)}
 	e.Host, e.Path = resp.Request.URL.Host, resp.Request.URL.Path
+	body = withoutCredentials(body, resp.Request)
 	e.Code, e.Message = firstError(body)
 	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); e.Code == "" && e.Message == "" && kind == "text/plain" {
 		line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
 		e.Message = clean(line)
 	}
 	return e
+}
+
+// withoutCredentials takes out of an answer what the request told of us: some
+// hosts repeat it.
+func withoutCredentials(body []byte, r *http.Request) []byte {
+	_, sent, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	secrets := []string{sent}
+	if user, password, isBasic := r.BasicAuth(); isBasic {
+		secrets = append(secrets, user+":"+password, password)
+	}
+	for _, secret := range secrets {
+		if secret != "" {
+			body = bytes.ReplaceAll(body, []byte(secret), []byte("[credentials]"))
+		}
+	}
+	return body
 }
 
 // firstError finds the first error in a body of OCI's form.
@@ -119,8 +138,12 @@ func firstError(body []byte) (code, message string) {
 }
 
 // loginAnswer is the answer in an error of the login, nil if there is none;
-// retryAfter is what it said, for the error does not hold it.
+// retryAfter is what it said, for that of the first question does not hold it.
 func loginAnswer(err error, retryAfter time.Duration) *StatusError {
+	var said *StatusError
+	if errors.As(err, &said) {
+		return said
+	}
 	var answer *transport.Error
 	if !errors.As(err, &answer) {
 		return nil

@@ -24,3 +24,22 @@ func (c *Client) SetNotice(d time.Duration) { c.notices.limit = d }
 func (c *Client) SetNotices(tell func(string), backoff time.Duration) {
 	c.notices.tell, c.backoff = tell, backoff
 }
+
+// Paces is how many requests of pushes a registry gets at once.
+func (c *Client) Paces(registry string) int {
+	p := c.pace(registry)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.limit
+}
+
+// Rests is how long a registry is not to be asked.
+func (c *Client) Rests(registry string) time.Duration {
+	p := c.pace(registry)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(0, time.Until(p.until))
+}
+
+// Piece is how much of a blob a registry is sent with one request.
+func (c *Client) Piece(registry string) int64 { return c.piece(registry) }

@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,18 +23,49 @@ import (
 // be down here, since the login falls back to it by itself for loopback and
 // private addresses. And it notes what those above it do not hand on.
 type gate struct {
-	insecure   map[string]bool
-	verified   *http.Transport
-	unverified *http.Transport
-	met        sync.Map // hosts that have answered before
+	insecure map[string]bool
+	certs    certDirs
+	roots    *x509.CertPool
+	own      *http.Transport // what the others are made from
+	met      sync.Map        // hosts that have answered before
+
+	mu         sync.Mutex
+	transports map[trust]*http.Transport
 }
 
-func newGate(insecure map[string]bool, roots *x509.CertPool, idle int) http.RoundTripper {
+// trust is what may differ between hosts: they share connections to none where
+// it does.
+type trust struct {
+	unverified bool   // only of hosts that were named
+	dir        string // of the host's own certificates; "" if it has none
+}
+
+func newGate(insecure map[string]bool, certs certDirs, roots *x509.CertPool, idle int) http.RoundTripper {
 	return transport.NewUserAgent(&gate{
-		insecure:   insecure,
-		verified:   newTransport(&tls.Config{RootCAs: roots}, idle),
-		unverified: newTransport(&tls.Config{InsecureSkipVerify: true}, idle), // only to hosts that were named
+		insecure: insecure, certs: certs, roots: roots, own: newTransport(idle), transports: map[trust]*http.Transport{},
 	}, "airlift")
+}
+
+// transport is how a URL's host is spoken to.
+func (g *gate) transport(u *url.URL, insecure bool) (*http.Transport, error) {
+	trust := trust{insecure, g.certs.dir(u)}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t := g.transports[trust]; t != nil {
+		return t, nil
+	}
+	config := &tls.Config{RootCAs: g.roots}
+	if trust.dir != "" {
+		var err error
+		if config, err = hostConfig(trust.dir, g.roots); err != nil {
+			return nil, err
+		}
+	}
+	config.InsecureSkipVerify = trust.unverified
+	t := g.own.Clone()
+	t.TLSClientConfig = config
+	g.transports[trust] = t
+	return t, nil
 }
 
 func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -40,18 +73,25 @@ func (g *gate) RoundTrip(r *http.Request) (*http.Response, error) {
 	n.asks(r.URL.Host)
 	insecure := isInsecure(g.insecure, r.URL)
 	if r.URL.Scheme == "http" && !insecure {
-		if r.Body != nil {
-			r.Body.Close()
-		}
-		return nil, errPlainHTTP
+		return nil, closeBody(r, errPlainHTTP)
 	}
-	next := g.verified
-	if insecure {
-		next = g.unverified
+	next, err := g.transport(r.URL, insecure)
+	if err != nil {
+		n.failed(r, err, false)
+		return nil, closeBody(r, err)
 	}
 	resp, err := next.RoundTrip(r)
+	if fault := proxyFault(next, r, resp, err); fault != nil {
+		if resp != nil {
+			resp.Body.Close()
+		}
+		err = fault
+	}
+	if err == nil {
+		err = checkLocation(resp)
+	}
 	if err != nil {
-		err = schemeMismatch(err)
+		err = certificateWanted(schemeMismatch(err))
 		n.failed(r, err, g.isTransient(r, err))
 		return nil, err
 	}
@@ -70,16 +110,35 @@ func schemeMismatch(err error) error {
 	return err
 }
 
+// errLocation is a redirect that leads nowhere. [http.Client] would show all of
+// it, and with it what only storage should see.
+var errLocation = errors.New("the answer leads to what is no URL")
+
+func checkLocation(resp *http.Response) error {
+	if _, err := resp.Location(); err != nil && !errors.Is(err, http.ErrNoLocation) {
+		resp.Body.Close()
+		return errLocation
+	}
+	return nil
+}
+
+// ErrCertificateWanted: the host told us by TLS that it does not like our
+// certificate, or that we show none.
+var ErrCertificateWanted = errors.New("the host wants to be shown a certificate that it trusts")
+
+// certificateWanted: the texts of the alerts are those of crypto/tls.
+func certificateWanted(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "remote error" && strings.Contains(op.Err.Error(), "certificate") {
+		return fmt.Errorf("%w: %w", ErrCertificateWanted, err)
+	}
+	return err
+}
+
 // isInsecure says whether the host was named, with the scheme's own port or
 // without it.
 func isInsecure(insecure map[string]bool, u *url.URL) bool {
-	host := strings.ToLower(u.Host)
-	if insecure[host] {
-		return true
-	}
-	usual := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
-	short, found := strings.CutSuffix(host, usual)
-	return found && insecure[short] || !found && insecure[host+usual]
+	return slices.ContainsFunc(spellings(u), func(host string) bool { return insecure[host] })
 }
 
 // note is what the gate saw of one try. Logins make several requests, and two
@@ -89,6 +148,7 @@ type note struct {
 	host       string // that was asked last
 	err        error  // the last failure to speak HTTPS, in full
 	transient  bool   // there was a failure that may go by itself
+	loggedIn   bool   // anew, while a body was sent that cannot be sent again
 	retryAfter time.Duration
 }
 
@@ -137,6 +197,20 @@ func (n *note) failed(r *http.Request, err error, transient bool) {
 	n.transient = n.transient || transient
 }
 
+// renewed notes that the login had run out for a request that can only be made
+// again by whoever made it.
+func (n *note) renewed() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.loggedIn = true
+}
+
+func (n *note) wasRenewed() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.loggedIn
+}
+
 func (n *note) answered(resp *http.Response) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -155,12 +229,16 @@ func (n *note) read() (err error, transient bool, retryAfter time.Duration) {
 func isTransient(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	var plain tls.RecordHeaderError // the host speaks something else than TLS
+	var files *certsError
+	var proxy *ProxyError
 	var dns *net.DNSError
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded),
-		errors.Is(err, errPlainHTTP), errors.Is(err, http.ErrSchemeMismatch),
-		errors.As(err, &certificate), errors.As(err, &plain):
+		errors.Is(err, errPlainHTTP), errors.Is(err, http.ErrSchemeMismatch), errors.Is(err, errLocation),
+		errors.As(err, &certificate), errors.As(err, &plain), errors.As(err, &files), errors.Is(err, ErrCertificateWanted):
 		return false
+	case errors.As(err, &proxy):
+		return proxy.isTransient()
 	case errors.As(err, &dns) && dns.IsNotFound:
 		return false
 	}

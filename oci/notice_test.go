@@ -71,7 +71,7 @@ func TestNotices(t *testing.T) {
 				wait()
 			}
 		}, func(c *oci.Client, r oci.Reference) error {
-			_, err := c.HasBlob(background, r, someDigest)
+			_, err := c.HasBlob(background, r, someBlob)
 			return err
 		}},
 		"data": {"no data from %s for %s", func(w http.ResponseWriter, r *http.Request, wait func()) {
@@ -163,7 +163,7 @@ func TestNoticesOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range connections {
 		all.Go(func() {
-			if _, err := c.HasBlob(background, parse(t, s.host+"/a"), someDigest); err != nil {
+			if _, err := c.HasBlob(background, parse(t, s.host+"/a"), someBlob); err != nil {
 				t.Error(err)
 			}
 		})

@@ -63,13 +63,23 @@ func headDescriptor(resp *http.Response) ocispec.Descriptor {
 	return d
 }
 
-// HasBlob asks whether the repository of r has a blob.
-func (c *Client) HasBlob(ctx context.Context, r Reference, d digest.Digest) (bool, error) {
-	_, err := c.do(ctx, ask(http.MethodHead, r, push, "/blobs/"+string(d), http.StatusOK))
+// Kept is Node at the place itself, not at a mirror, with the login for pushing.
+func (c *Client) Kept(ctx context.Context, r Reference) (Node, error) { return c.node(ctx, r, push) }
+
+// HasBlob asks whether the repository of r has a blob. It is an error if it says to
+// have another size: then it is not the registry that answers.
+func (c *Client) HasBlob(ctx context.Context, r Reference, d ocispec.Descriptor) (bool, error) {
+	resp, err := c.do(ctx, ask(http.MethodHead, r, push, "/blobs/"+string(d.Digest), http.StatusOK))
 	if IsMissing(err) {
 		return false, nil
 	}
-	return err == nil, err
+	if err != nil {
+		return false, err
+	}
+	if n := resp.ContentLength; n > 0 && n != d.Size {
+		return false, fmt.Errorf("%s has %d bytes of blob %s, not %d", r.Name(), n, d.Digest, d.Size)
+	}
+	return true, nil
 }
 
 // Mount makes a blob of another repository of the registry, from, one of the
@@ -97,7 +107,9 @@ func (c *Client) Mount(ctx context.Context, r Reference, d digest.Digest, from s
 }
 
 // PutNode pushes a manifest or index byte for byte: under r's tag if it has one,
-// else under its digest. All that it points to must be there.
+// else under its digest. All that it points to must be there. distribution says
+// DIGEST_INVALID while somebody else writes the link of a child, in place: that is
+// tried again.
 func (c *Client) PutNode(ctx context.Context, r Reference, mediaType string, raw []byte) error {
 	sum := digest.FromBytes(raw)
 	if r.Digest != "" && r.Digest != sum {
@@ -114,6 +126,9 @@ func (c *Client) PutNode(ctx context.Context, r Reference, mediaType string, raw
 		resp, err := c.send(ctx, q)
 		if err == nil {
 			drain(resp)
+		}
+		if isCode(err, "DIGEST_INVALID") { // it is right
+			err = transientError{err}
 		}
 		return resp, err
 	})

@@ -37,13 +37,13 @@ func TestPushToRegistry(t *testing.T) {
 	config, layer := []byte(`{}`), bytesOf(300_000)
 	for _, data := range [][]byte{config, layer, nil, bytesOf(64 << 10), bytesOf(128 << 10)} {
 		d := blobOf(data)
-		if has, err := c.HasBlob(background, to, d.Digest); has || err != nil {
+		if has, err := c.HasBlob(background, to, d); has || err != nil {
 			t.Fatalf("has %s: %v", d.Digest, err)
 		}
 		if err := c.PutBlob(background, to, d, opening(data)); err != nil {
 			t.Fatal(err)
 		}
-		if has, err := c.HasBlob(background, to, d.Digest); !has || err != nil {
+		if has, err := c.HasBlob(background, to, d); !has || err != nil {
 			t.Fatalf("has not %s: %v", d.Digest, err)
 		}
 		if got := registry.Builder().BlobBytes("a/b", d.Digest); !bytes.Equal(got, data) {
@@ -90,7 +90,7 @@ func TestMount(t *testing.T) {
 	if mounted, err := c.Mount(background, to, d, "from/here"); !mounted || err != nil {
 		t.Errorf("mounted %v, %v", mounted, err)
 	}
-	if has, err := c.HasBlob(background, to, d); !has || err != nil {
+	if has, err := c.HasBlob(background, to, blobOf(data)); !has || err != nil {
 		t.Errorf("has %v, %v", has, err)
 	}
 	if n := proxy.Count(http.MethodDelete, "uploads"); n != 0 {
@@ -307,7 +307,7 @@ func (c *counted) Close() error { c.open.Add(-1); return nil }
 
 // What a registry refuses is not sent again and again.
 func TestUploadRefused(t *testing.T) {
-	for _, status := range []int{400, 401, 403, 404, 413, 507} {
+	for _, status := range []int{400, 401, 403, 409, 413, 507} {
 		s := uploads(t, func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			w.WriteHeader(status)
@@ -440,7 +440,46 @@ func TestHeadFallsBack(t *testing.T) {
 func TestPushIgnoresMirrors(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {})
 	c := newClient(t, oci.Options{Insecure: []string{s.host}, Mirrors: []oci.SourceMirror{{Source: s.host, Mirror: "mirror.invalid/x"}}})
-	if has, err := c.HasBlob(background, parse(t, s.host+"/a"), someDigest); !has || err != nil {
+	if has, err := c.HasBlob(background, parse(t, s.host+"/a"), someBlob); !has || err != nil {
 		t.Errorf("has %v, %v", has, err)
+	}
+}
+
+// TestPutNodeBesideAnother: distribution refuses an index as DIGEST_INVALID while
+// somebody else writes the link of a child; a little later it takes it.
+func TestPutNodeBesideAnother(t *testing.T) {
+	puts := 0
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if puts++; puts < 3 {
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, `{"errors":[{"code":"DIGEST_INVALID","message":"provided digest did not match uploaded content"}]}`)
+			return
+		}
+		w.WriteHeader(http.StatusCreated)
+	})
+	c := newClient(t, oci.Options{Insecure: []string{s.host}, Backoff: time.Microsecond})
+	if err := c.PutNode(background, parse(t, s.host+"/a:t"), "application/json", []byte("{}")); err != nil || puts != 3 {
+		t.Errorf("put %d times, %v", puts, err)
+	}
+}
+
+// TestBlobOfAnother: what says to have a blob of another size is no registry; a
+// length that is not said, or 0, says nothing.
+func TestBlobOfAnother(t *testing.T) {
+	d := blobOf(bytesOf(1000))
+	for length, want := range map[string]string{"1000": "", "0": "", "": "", "999": "has 999 bytes of blob " + string(d.Digest) + ", not 1000"} {
+		s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			if length != "" {
+				w.Header().Set("Content-Length", length)
+			}
+		})
+		has, err := client(t, s.host).HasBlob(background, parse(t, s.host+"/a"), d)
+		if has != (want == "") {
+			t.Errorf("%s: has it: %v", length, has)
+		}
+		if want == "" && err == nil {
+			continue
+		}
+		wantError(t, err, want)
 	}
 }

@@ -4,8 +4,13 @@ import (
 	"strings"
 	"testing"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
 	"airlift/oci"
 )
+
+// someBlob is as large as the image that some registries here answer everything with.
+var someBlob = ocispec.Descriptor{Digest: someDigest, Size: int64(len(imageJSON("")))}
 
 const someDigest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // request is one question to a registry.
@@ -55,6 +54,11 @@ func (c *Client) send(ctx context.Context, q request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.paced(ctx, q, func() (*http.Response, error) { return c.sendNow(ctx, client, q) })
+}
+
+// sendNow sends a request to where the client has logged in.
+func (c *Client) sendNow(ctx context.Context, client *http.Client, q request) (*http.Response, error) {
 	try, n := withNote(ctx, q.url.Host)
 	w := c.watch(try, orElse(q.limit, c.stall))
 	resp, err := c.exchange(w, client, q)
@@ -62,7 +66,7 @@ func (c *Client) send(ctx context.Context, q request) (*http.Response, error) {
 		_, transient, wait := n.read()
 		w.end()
 		if answer := loginAnswer(err, wait); answer != nil {
-			return nil, answer
+			return nil, c.withLookup(answer, q.reference())
 		}
 		return nil, w.judge(err, transient)
 	}
@@ -71,9 +75,17 @@ func (c *Client) send(ctx context.Context, q request) (*http.Response, error) {
 	if !slices.Contains(q.want, resp.StatusCode) {
 		answer := statusError(resp)
 		answer.aside = q.aside
-		return nil, answer
+		if n.wasRenewed() {
+			return nil, transientError{answer}
+		}
+		return nil, c.withLookup(answer, q.reference())
 	}
 	return resp, nil
+}
+
+// reference is the repository that a request is about.
+func (q request) reference() Reference {
+	return Reference{Registry: q.session.registry, Repository: q.session.repository}
 }
 
 func (c *Client) exchange(w *watchdog, client *http.Client, q request) (*http.Response, error) {
@@ -83,7 +95,7 @@ func (c *Client) exchange(w *watchdog, client *http.Client, q request) (*http.Re
 	}
 	r, err := http.NewRequestWithContext(w.ctx, q.method, q.url.String(), body)
 	if err != nil {
-		return nil, err
+		return nil, withoutQuery(q.method, q.url, err)
 	}
 	if body != nil {
 		r.ContentLength = q.size
@@ -91,15 +103,14 @@ func (c *Client) exchange(w *watchdog, client *http.Client, q request) (*http.Re
 	r.Header = q.header.Clone()
 	resp, err := client.Do(r)
 	if err != nil {
-		return nil, withoutQuery(q, err)
+		return nil, withoutQuery(q.method, q.url, err)
 	}
 	return resp, nil
 }
 
 // withoutQuery words a failed request without its query, in which storage
 // services put signatures.
-func withoutQuery(q request, err error) error {
-	at := q.url
+func withoutQuery(method string, at *url.URL, err error) error {
 	var failed *url.Error
 	if errors.As(err, &failed) {
 		err = failed.Err
@@ -107,15 +118,26 @@ func withoutQuery(q request, err error) error {
 			at = u
 		}
 	}
-	var answer *transport.Error
+	var answer *StatusError
 	if errors.As(err, &answer) {
-		return err // it becomes a StatusError
+		return err
 	}
-	return requestError(q.method, at, err)
+	return requestError(method, at, err)
 }
 
+// RequestError is a request that got no answer, or none that is of use.
+type RequestError struct {
+	Method, Host, Path string // without the query, which may hold a signature
+	Err                error
+}
+
+func (e *RequestError) Error() string {
+	return fmt.Sprintf("%s %s%s: %v", e.Method, e.Host, e.Path, e.Err)
+}
+func (e *RequestError) Unwrap() error { return e.Err }
+
 func requestError(method string, u *url.URL, err error) error {
-	return fmt.Errorf("%s %s%s: %w", method, u.Host, u.Path, err)
+	return &RequestError{method, u.Host, u.Path, err}
 }
 
 // do sends a request without an own body, trying again, and drains the answer.

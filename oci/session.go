@@ -30,7 +30,7 @@ type sessionKey struct {
 // wait for it.
 type session struct {
 	turn   chan struct{} // holds one token: whose turn it is
-	client *http.Client  // nil until logged in
+	client *http.Client  // nil until logged in; its transport is a login
 }
 
 // session logs in for a key, or finds the login.
@@ -60,7 +60,7 @@ func (c *Client) session(ctx context.Context, key sessionKey) (*http.Client, err
 
 func (c *Client) login(ctx context.Context, key sessionKey) (*http.Client, error) {
 	r := Reference{Registry: key.registry, Repository: key.repository}
-	auth, err := c.authenticator(r)
+	account, err := c.account(r)
 	if err != nil {
 		return nil, err
 	}
@@ -72,15 +72,15 @@ func (c *Client) login(ctx context.Context, key sessionKey) (*http.Client, error
 	if key.from != "" {
 		scopes = append(scopes, registry.Repo(key.from).Scope(string(pull)))
 	}
-	t, err := retry(ctx, c, key.registry, func() (http.RoundTripper, error) {
-		return c.handshake(ctx, registry, func(ctx context.Context) (http.RoundTripper, error) {
-			return transport.NewWithContext(ctx, registry, auth, c.base, scopes)
+	l, err := retry(ctx, c, key.registry, func() (*login, error) {
+		return c.handshake(ctx, registry, r, func(ctx context.Context) (*login, error) {
+			return c.enter(ctx, registry, account, scopes)
 		})
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &http.Client{Transport: t, CheckRedirect: limitRedirects}, nil
+	return &http.Client{Transport: l, CheckRedirect: limitRedirects}, nil
 }
 
 // registry is r's registry in the words of go-containerregistry.
@@ -100,17 +100,17 @@ func (c *Client) isInsecure(host string) bool {
 }
 
 // handshake does one try of a login and words its failure.
-func (c *Client) handshake(ctx context.Context, registry name.Registry, do func(context.Context) (http.RoundTripper, error)) (http.RoundTripper, error) {
+func (c *Client) handshake(ctx context.Context, registry name.Registry, r Reference, do func(context.Context) (*login, error)) (*login, error) {
 	try, n := withNote(ctx, registry.RegistryStr())
 	w := c.watch(try, c.stall)
 	defer w.end()
-	t, err := do(w.ctx)
+	l, err := do(w.ctx)
 	if err == nil {
-		return t, nil
+		return l, nil
 	}
 	failure, transient, wait := n.read()
 	if answer := loginAnswer(err, wait); answer != nil {
-		return nil, answer
+		return nil, c.withLookup(answer, r)
 	}
 	if failure != nil && !c.isInsecure(registry.RegistryStr()) {
 		err = failure // without the fallback to plain HTTP that the gate refused
@@ -122,7 +122,10 @@ const maxRedirects = 10
 
 var errRedirects = errors.New("too many redirects")
 
-func limitRedirects(_ *http.Request, via []*http.Request) error {
+// limitRedirects also takes away what net/http would tell the next host of the
+// one before: its address, with the signature in it.
+func limitRedirects(r *http.Request, via []*http.Request) error {
+	r.Header.Del("Referer")
 	if len(via) > maxRedirects {
 		return errRedirects
 	}

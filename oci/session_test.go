@@ -56,7 +56,7 @@ func TestRedirectToUnnamedHost(t *testing.T) {
 func TestCertificates(t *testing.T) {
 	registry := ocitest.StartRegistryWith(t, ocitest.RegistryOptions{TLS: true})
 	r := parse(t, registry.Host+"/a")
-	_, err := newClient(t, oci.Options{}).HasBlob(background, r, someDigest)
+	_, err := newClient(t, oci.Options{}).HasBlob(background, r, someBlob)
 	if unknown := (*tls.CertificateVerificationError)(nil); !errors.As(err, &unknown) {
 		t.Errorf("got %v", err)
 	}
@@ -65,7 +65,7 @@ func TestCertificates(t *testing.T) {
 		t.Errorf("the fallback that was refused hides the reason: %v", err)
 	}
 	for _, o := range []oci.Options{{CAFiles: []string{registry.CAFile}}, {Insecure: []string{registry.Host}}} {
-		if _, err := newClient(t, o).HasBlob(background, r, someDigest); err != nil {
+		if _, err := newClient(t, o).HasBlob(background, r, someBlob); err != nil {
 			t.Error(err)
 		}
 	}
@@ -98,6 +98,15 @@ func TestNewClientRefuses(t *testing.T) {
 		} else if strings.Contains(err.Error(), "s3cret") || strings.Contains(err.Error(), "987654") {
 			t.Errorf("the error shows contents: %v", err)
 		}
+	}
+	for _, variable := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"} {
+		for value, good := range map[string]bool{"": true, "proxy.example:3128": true, "http://bob:s3cret@proxy.example": true, "http://bob:s3cret%zz@proxy.example": false} {
+			t.Setenv(variable, value)
+			if _, err := oci.NewClient(oci.Options{}); good != (err == nil) || err != nil && (strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), variable)) {
+				t.Errorf("%s=%s: %v", variable, value, err)
+			}
+		}
+		t.Setenv(variable, "")
 	}
 	t.Setenv("REGISTRY_AUTH_FILE", filepath.Join(dir, "absent"))
 	if _, err := oci.NewClient(oci.Options{}); err == nil {
@@ -257,7 +266,7 @@ func TestOneLogin(t *testing.T) {
 	if n := k.asked.Load(); n != 1 {
 		t.Errorf("%d logins to pull", n)
 	}
-	if _, err := c.HasBlob(background, parse(t, k.host+"/a/b"), someDigest); err != nil {
+	if _, err := c.HasBlob(background, parse(t, k.host+"/a/b"), someBlob); err != nil {
 		t.Error(err)
 	}
 	if _, err := c.Mount(background, parse(t, k.host+"/a/b"), someDigest, "c/d"); err == nil {

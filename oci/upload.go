@@ -11,48 +11,6 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// PutBlob uploads a blob in one piece to the repository of r. open gives its
-// bytes from the start; it is called for each try.
-//
-// The last bytes are sent only after the reader has returned io.EOF: one that
-// checks what it reads, and ends in an error instead, keeps the registry from
-// ever seeing the whole blob. Its error ends the upload at once and is what
-// PutBlob returns, as is a blob that is longer or shorter than d.Size.
-func (c *Client) PutBlob(ctx context.Context, r Reference, d ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
-	_, err := retry(ctx, c, r.Registry, func() (struct{}, error) {
-		return struct{}{}, c.putBlob(ctx, r, d, open)
-	})
-	return err
-}
-
-// PutBlobOnce is PutBlob for bytes that can be read only once. To begin the
-// upload is tried as often as anything, since nothing was read yet; to send the
-// bytes is tried once. contents is not read any more when it returns.
-func (c *Client) PutBlobOnce(ctx context.Context, r Reference, d ocispec.Descriptor, contents io.Reader) error {
-	return c.putBlob(ctx, r, d, func() (io.ReadCloser, error) { return io.NopCloser(contents), nil })
-}
-
-func (c *Client) putBlob(ctx context.Context, r Reference, d ocispec.Descriptor, open func() (io.ReadCloser, error)) error {
-	u, err := c.BeginUpload(ctx, r, d)
-	if err != nil {
-		return err
-	}
-	source, err := open()
-	if err != nil {
-		u.Cancel(ctx)
-		return err
-	}
-	_, err = u.transfer(ctx, u.last(), source, d.Size)
-	if failure := (*sourceError)(nil); errors.As(err, &failure) {
-		u.Cancel(ctx)
-		return failure.error
-	}
-	if isCode(err, "BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID") {
-		return transientError{err} // it has forgotten the upload: begin another
-	}
-	return err
-}
-
 // Upload is a blob on its way to a registry in parts. Between them any time may
 // pass that the registry allows; distribution keeps an upload for a week.
 type Upload struct {
@@ -61,6 +19,9 @@ type Upload struct {
 	blob   ocispec.Descriptor
 	at     *url.URL // where the next request goes
 	done   int64    // bytes that the registry has
+	sent   int64    // bytes of the last request
+	least  int64    // bytes of a piece that the registry wants
+	expect bool     // let it say no before bytes are read
 }
 
 // BeginUpload begins to upload a blob to the repository of r. Either Commit or
@@ -73,7 +34,7 @@ func (c *Client) BeginUpload(ctx context.Context, r Reference, d ocispec.Descrip
 	if err != nil {
 		return nil, err
 	}
-	u := &Upload{client: c, to: r, blob: d}
+	u := &Upload{client: c, to: r, blob: d, least: least(resp.Header)}
 	if err := u.move(resp); err != nil {
 		return nil, err
 	}
@@ -94,17 +55,11 @@ func (u *Upload) Append(ctx context.Context, part io.Reader, size int64) error {
 	if err := u.wake(ctx); err != nil {
 		return err
 	}
-	q := u.request(http.MethodPatch, u.at, http.StatusAccepted, http.StatusNoContent, http.StatusCreated)
-	q.header.Set("Content-Range", fmt.Sprintf("%d-%d", u.done, u.done+size-1))
-	resp, err := u.transfer(ctx, q, io.NopCloser(part), size)
+	err := u.patch(ctx, part, size)
 	if failure := (*sourceError)(nil); errors.As(err, &failure) {
 		return failure.error
 	}
-	if err != nil {
-		return err
-	}
-	u.done += size
-	return u.move(resp)
+	return err
 }
 
 // wake asks something that can be asked again, and soon. After a pause the login
@@ -115,7 +70,7 @@ func (u *Upload) wake(ctx context.Context) error {
 	if u.done == 0 {
 		return nil // it was just begun
 	}
-	_, err := u.client.HasBlob(ctx, u.to, u.blob.Digest)
+	_, err := u.client.HasBlob(ctx, u.to, u.blob)
 	return err
 }
 
@@ -128,12 +83,16 @@ func (u *Upload) Commit(ctx context.Context) error {
 	if err := u.wake(ctx); err != nil {
 		return err
 	}
+	return u.commit(ctx)
+}
+
+func (u *Upload) commit(ctx context.Context) error {
 	q := u.last()
 	q.limit, q.body = u.client.commit, http.NoBody
 	_, err := u.client.do(ctx, q)
 	if IsRefusal(err) {
 		// The answer to an earlier try may have been lost: the upload is no more then.
-		if has, asked := u.client.HasBlob(ctx, u.to, u.blob.Digest); has && asked == nil {
+		if has, asked := u.client.HasBlob(ctx, u.to, u.blob); has && asked == nil {
 			return nil
 		}
 	}
@@ -164,12 +123,16 @@ func (u *Upload) last() request {
 	query := at.Query()
 	query.Set("digest", string(u.blob.Digest))
 	at.RawQuery = query.Encode()
-	return u.request(http.MethodPut, &at, http.StatusCreated, http.StatusNoContent, http.StatusOK)
+	return u.request(http.MethodPut, &at, http.StatusCreated)
 }
 
 // transfer sends a request whose body are all size bytes of the source, which it
 // closes.
 func (u *Upload) transfer(ctx context.Context, q request, source io.ReadCloser, size int64) (*http.Response, error) {
+	u.sent = size
+	if u.expect {
+		q.header.Set("Expect", "100-continue")
+	}
 	body := &uploadBody{source: source, left: size, commit: u.client.commit}
 	defer body.Close()
 	q.body, q.size = body, size

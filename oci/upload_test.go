@@ -104,7 +104,7 @@ func TestUploadRefusals(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantError(t, u.Commit(background), "DIGEST_INVALID")
-		if has, err := c.HasBlob(background, r, blobOf(data).Digest); has || err != nil {
+		if has, err := c.HasBlob(background, r, blobOf(data)); has || err != nil {
 			t.Errorf("%s: has the blob: %v, %v", host, has, err)
 		}
 	}
@@ -288,7 +288,7 @@ func TestUploadCommitAnswerLost(t *testing.T) {
 		if err := upload(c, r, data, 50_000); err != nil || puts.Load() != 2 {
 			t.Errorf("%s: tried %d times, %v", host, puts.Load(), err)
 		}
-		if has, err := c.HasBlob(background, r, blobOf(data).Digest); !has || err != nil {
+		if has, err := c.HasBlob(background, r, blobOf(data)); !has || err != nil {
 			t.Errorf("%s: has the blob: %v, %v", host, has, err)
 		}
 	}
@@ -325,7 +325,7 @@ func TestUploadOnce(t *testing.T) {
 			source := bytes.NewReader(data)
 			err := registry.PutBlobOnce(background, r, blobOf(data), source)
 			left := source.Len()
-			has, asked := registry.HasBlob(background, r, blobOf(data).Digest)
+			has, asked := registry.HasBlob(background, r, blobOf(data))
 			if asked != nil || has != (err == nil) || puts.Load() != 1 || int(posts.Load()) != c.posts {
 				t.Errorf("begun %d times, sent %d times, has it: %v, %v, %v", posts.Load(), puts.Load(), has, asked, err)
 			}

@@ -11,6 +11,7 @@ need() { # PROGRAM PACKAGE
 }
 need docker-registry docker-registry
 need skopeo skopeo
+need podman podman
 need openssl openssl
 need tar tar
 need sha256sum coreutils

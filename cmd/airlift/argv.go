@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -17,8 +18,9 @@ const completionWord = "--generate-bash-completion"
 // A word that begins with "-" is a flag, but for "-" itself and whatever
 // follows "--". A flag that takes a value takes it from "--flag=value" or from
 // the next word, which may not look like a flag; one whose value may be left out,
-// from "--flag=value" alone. Every flag leaves by its first name. Unknown flags, missing values and a second value for a flag that
-// holds one are usage errors.
+// from "--flag=value" alone, and its values may not be the next word. Every flag
+// leaves by its first name. Unknown flags, missing values and a second value for a
+// flag that holds one are usage errors.
 func arrange(argv []string, app *cli.App) ([]string, error) {
 	if len(argv) == 0 || argv[len(argv)-1] == completionWord {
 		return argv, nil
@@ -94,7 +96,11 @@ func (l *line) readFlag(word string, next []string) ([]string, error) {
 	case !takesValue(flag):
 		value = "true"
 	case isOptional(flag):
-		value = flag.(*optionalFlag).alone
+		optional := flag.(*optionalFlag)
+		if value = optional.alone; len(next) > 0 && slices.Contains(optional.values, next[0]) {
+			return nil, withHint(usagef("--%s %s: the value stands behind a =", name, next[0]),
+				fmt.Sprintf("--%s=%s; or ./%s, if that is a name", name, next[0], next[0]))
+		}
 	case len(next) == 0:
 		return nil, usagef("--%s lacks its value", name)
 	case looksLikeFlag(next[0]):

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
@@ -98,9 +97,17 @@ func (a asked) plan(c *cli.Context, client *oci.Client, shown *progress) (*bundl
 }
 
 func (a asked) inventory(c *cli.Context, client *oci.Client, size int64, shown *progress) (*bundle.Inventory, error) {
-	tool, sequence := "airlift "+version, time.Now().Unix()
+	tool := "airlift " + version
+	sequence, err := planned()
+	if err != nil {
+		return nil, err
+	}
 	if a.from != nil {
 		return a.from.Again(size, tool, sequence)
+	}
+	series, err := bundle.Follow(a.request.Series, sequence, a.request.Since)
+	if err != nil {
+		return nil, sinceHint(err)
 	}
 	a.request.Progress = shown.event
 	content, err := bundle.Plan(c.Context, client, a.request)
@@ -108,7 +115,25 @@ func (a asked) inventory(c *cli.Context, client *oci.Client, size int64, shown *
 	if err != nil {
 		return nil, planHint(c, err)
 	}
-	return bundle.NewInventory(*content, size, tool, sequence)
+	inv, err := bundle.NewInventory(*content, size, tool, sequence)
+	if err != nil {
+		return nil, err
+	}
+	inv.About.Series = series
+	if err := inv.LeaveOut(a.request.Since); err != nil {
+		return nil, err
+	}
+	if len(a.request.Since) > 0 && len(inv.Storage.LeftOut) == 0 {
+		say(c.App.ErrWriter, "warning: --since saves nothing: none of this is in it; the bundle is a complete one")
+	}
+	return inv, nil
+}
+
+func sinceHint(err error) error {
+	if errors.Is(err, bundle.ErrUsage) {
+		return withHint(err, "nothing was written; --series NAME says which series the bundle is of, and only its bundles can be its base; the time is this host's clock's, or SOURCE_DATE_EPOCH")
+	}
+	return err
 }
 
 // cut is the size of volumes: as it was asked for, else what the file system of
@@ -120,14 +145,12 @@ func (a asked) cut(dir string) (int64, error) {
 	return bundle.MaxFileSize(dir)
 }
 
-// planHint: what planning itself refuses to miss belongs to a release, where nothing
-// failed otherwise.
+// planHint says for an error of planning what only its flags can do.
 func planHint(c *cli.Context, err error) error {
-	var missing *bundle.MissingError
-	if oci.IsDenied(err) && (c.Bool("samples") || c.IsSet("imagestreams")) && !c.Bool("skip-denied") {
-		return withHint(err, "nothing was written; give an account that may pull it with --authfile; or --skip-denied goes on without samples that are denied, and records them")
-	}
-	if errors.As(err, &missing) {
+	switch {
+	case oci.IsDenied(err) && (c.Bool("samples") || c.IsSet("imagestreams")) && !c.Bool("skip-denied"):
+		return withHint(err, "nothing was written; give an account that may pull it with --authfile; or --skip-denied goes on without samples that are denied and that nothing else asks for, and records them")
+	case errors.Is(err, bundle.ErrRelease):
 		return withHint(err, "nothing was written; --skip-missing does not cover releases: try another source, with --source-mirror")
 	}
 	return err

@@ -35,6 +35,7 @@ func checkCommand() *cli.Command {
 			&cli.StringFlag{Name: "manifests", Value: "airlift-manifests", Usage: "the objects for the cluster lie under `DIR`"},
 			reportFlag(),
 			&cli.StringFlag{Name: "mirror-sets", Usage: "take the cluster's mirror sets from `FILE`, what \"oc get idms,itms,imagecontentsourcepolicy -o yaml\" prints, instead of those under --manifests"},
+			&cli.StringFlag{Name: "image-config", Usage: "the cluster has the image configuration in `FILE`, what \"oc get image.config.openshift.io/cluster -o yaml\" prints; the patch under --manifests goes on top (default: as recorded)"},
 			&cli.StringFlag{Name: "registry-ca", Usage: "trust the certificate authorities in `FILE`, beside the system's (default: those of the ConfigMap under --manifests)"},
 			&cli.StringFlag{Name: "pull-secret", Usage: "the pull secret of the nodes, `FILE` (default: the one under --manifests, else what --authfile says)"},
 			&cli.StringFlag{Name: "authfile", Aliases: []string{"a", "registry-config"}, Usage: "without a pull secret: credentials from `FILE` (default: where podman looks)"},
@@ -59,18 +60,23 @@ func checkCluster(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	k := pullCheck{bundle: b, full: c.Bool("full"), secret: c.String("pull-secret"), digests: map[string]digest.Digest{}}
+	k := pullCheck{bundle: b, full: c.Bool("full"), secret: c.String("pull-secret")}
+	var config bundle.ClusterConfig
 	if r != nil {
+		var o bundle.ObjectOptions
+		k.digests = map[string]digest.Digest{}
 		for _, h := range r.Held {
 			k.digests[h.Reference] = h.Digest
 		}
-		k.placement, _, err = r.options(c)
-	} else {
-		k.placement, err = placement(c)
+		k.placement, o, err = r.options(c)
+		config, k.arch = o.Config, o.SamplesArch
+	} else if k.placement, err = placement(c); err == nil {
+		config, err = clusterConfig(c, k.placement)
 	}
 	if err != nil {
 		return err
 	}
+	k.stated.Image = config.ImageConfig
 	err = readFlag(c, "registry-ca", func(data []byte) (err error) {
 		k.ca, err = manifest.Certificates(data)
 		return err
@@ -79,7 +85,7 @@ func checkCluster(c *cli.Context) error {
 		return err
 	}
 	if name := c.String("mirror-sets"); name != "" {
-		if k.mirrorSets, err = readLimited(name); err != nil {
+		if k.stated.MirrorSets, err = readLimited(name); err != nil {
 			return ofFlag("mirror-sets", err)
 		}
 	}
@@ -97,34 +103,37 @@ func checkCluster(c *cli.Context) error {
 
 // pullCheck is a check of what a cluster could pull.
 type pullCheck struct {
-	bundle     *bundle.Bundle
-	placement  bundle.Placement
-	held       func(reference string) bool // nil for all that the bundle has
-	digests    map[string]digest.Digest    // what references lead to in the registry, as far as an import said
-	full       bool
-	mirrorSets []byte   // of the cluster; nil for those under --manifests
-	secret     string   // file of the nodes' pull secret; "" for the one under --manifests
-	ca         []byte   // PEM; nil for the ConfigMap under --manifests
-	caFiles    []string // where there is no ConfigMap either
+	bundle    *bundle.Bundle
+	placement bundle.Placement
+	held      func(reference string) bool // nil for all that the bundle has
+	digests   map[string]digest.Digest    // what references lead to in the registry, as far as an import said; nil: nobody did
+	full      bool
+	asked     bool            // an import has just asked for what manifests need
+	stated    bundle.Stated   // by the cluster
+	arch      string          // of the cluster, as far as an import was told
+	objects   *bundle.Objects // that were printed instead of written
+	secret    string          // file of the nodes' pull secret; "" for the one under --manifests
+	ca        []byte          // PEM; nil for the ConfigMap under --manifests
+	caFiles   []string        // where there is no ConfigMap either
 }
 
 // run asks the registry.
 func (k pullCheck) run(c *cli.Context) (*pullable, error) {
 	dir, p := c.String("manifests"), k.placement
-	cluster, err := bundle.ReadCluster(dir, k.mirrorSets, p.Cluster.Host)
+	cluster, err := k.cluster(dir)
 	if err != nil {
 		return nil, err
 	}
 	found := &pullable{To: p.To.String(), Cluster: p.Cluster.String(), Credentials: pushCredentials}
 	if k.secret == "" {
-		k.secret = standing(filepath.Join(dir, bundle.PullSecretFile))
+		k.secret = laid(filepath.Join(dir, bundle.PullSecretFile))
 	}
 	o := oci.Options{Authfile: c.String("authfile"), Insecure: c.StringSlice("insecure-registry")}
 	if k.secret != "" {
 		found.Credentials = k.secret
 		o.Authfile, o.KnownAs = k.secret, p.Known
 	}
-	if slices.Contains(cluster.Insecure, p.Cluster.Host) {
+	if slices.ContainsFunc(cluster.Image.Insecure, func(entry string) bool { return manifest.Covers(entry, p.Cluster.String()) }) {
 		o.Insecure = append(o.Insecure, p.To.Host)
 	}
 	switch {
@@ -142,16 +151,39 @@ func (k pullCheck) run(c *cli.Context) (*pullable, error) {
 	if err != nil {
 		return nil, err
 	}
-	pulls := cluster.Pulls(k.bundle.Inventory.Content.Standing(k.digests), k.held)
+	pulls := cluster.Pulls(k.standing(c, client).OfArchitecture(k.arch), k.held)
 	warnImporter(pulls, p, o.Insecure)
 	found.Results, err = k.bundle.CheckPulls(c.Context, client, pulls, bundle.PullOptions{
-		Placement: p, Full: k.full, Progress: shown.event,
+		Placement: p, Full: k.full, Brief: k.asked, Progress: shown.event,
 	})
 	return found, err
 }
 
-// standing is a file's name, if it is there.
-func standing(name string) string {
+// standing is the content of the bundle as the registry has it.
+func (k pullCheck) standing(c *cli.Context, client *oci.Client) *bundle.Content {
+	content := &k.bundle.Inventory.Content
+	if k.digests != nil {
+		return content.Standing(k.digests)
+	}
+	as := content.Standing(k.bundle.Tags(c.Context, client, k.placement))
+	for i, image := range as.Images {
+		if image.Digest != content.Images[i].Digest {
+			say(os.Stderr, "%s leads to one image of its sparse list, %s: without the report.json of the import nobody knows whether that is the one for the cluster's platform", image.Reference, image.Digest)
+		}
+	}
+	return as
+}
+
+// cluster is the cluster that gets the objects.
+func (k pullCheck) cluster(dir string) (*bundle.Cluster, error) {
+	if dir == bundle.Printed && k.objects != nil {
+		return k.objects.Cluster(k.placement.Cluster.Host, k.stated)
+	}
+	return bundle.ReadCluster(dir, k.placement.Cluster.Host, k.stated)
+}
+
+// laid is a file's name, if it is there.
+func laid(name string) string {
 	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
 		return ""
 	}
@@ -180,7 +212,16 @@ type pullable struct {
 }
 
 // verdict is the error of what cannot be pulled.
-func (f *pullable) verdict() error { return bundle.PullVerdict(f.Results) }
+func (f *pullable) verdict() error {
+	err := bundle.PullVerdict(f.Results)
+	if slices.ContainsFunc(f.Results, func(r bundle.PullResult) bool { return strings.Contains(r.Reason, unknownAuthority) }) {
+		return withHint(err, "give the authority that nodes are to trust with --registry-ca FILE: they look neither at our certs.d nor at --cert-dir")
+	}
+	if slices.ContainsFunc(f.Results, func(r bundle.PullResult) bool { return r.Lost }) {
+		return withHint(err, "airlift import --force asks for every blob and brings those that are lost")
+	}
+	return err
+}
 
 func (f *pullable) printJSON(w io.Writer) error {
 	f.References, f.Pullable = len(f.Results), f.count("")
@@ -234,12 +275,17 @@ func (f *pullable) credentials() string {
 	return "the pull secret " + f.Credentials
 }
 
-// brief is a line if all can be pulled.
-func (f *pullable) brief(w io.Writer) error {
+// brief is a line if all can be pulled. Of the images that were there before an
+// import, which asked for none of their blobs, it says that.
+func (f *pullable) brief(w io.Writer, before int) error {
 	if f.verdict() != nil {
 		return f.print(w)
 	}
-	_, err := fmt.Fprintf(w, "a cluster can pull it: %s, checked with %s\n", count(len(f.Results), "reference"), printable(f.credentials()))
+	aside := ""
+	if before > 0 {
+		aside = fmt.Sprintf("; of %s that had been there only the manifests were asked for, airlift check asks for all", count(before, "image"))
+	}
+	_, err := fmt.Fprintf(w, "a cluster can pull it: %s, checked with %s%s\n", count(len(f.Results), "reference"), printable(f.credentials()), aside)
 	return err
 }
 

@@ -118,6 +118,8 @@ func nodeSecret(c *cli.Context, p bundle.Placement, client *oci.Client) ([]byte,
 		return nil, usagef("--mirror-auth and --reuse-push-credentials say what to add to the file of --pull-secret, which is not given")
 	case !secret:
 		return nil, nil
+	case c.String("manifests") == bundle.Printed:
+		return nil, usagef("--pull-secret with --manifests -: a secret is written for its owner alone, and never printed")
 	case auth && reuse:
 		return nil, usagef("--mirror-auth and --reuse-push-credentials exclude each other")
 	case !auth && !reuse:
@@ -135,10 +137,14 @@ func nodeSecret(c *cli.Context, p bundle.Placement, client *oci.Client) ([]byte,
 	if err != nil {
 		return nil, err
 	}
-	if held.Has(p.Cluster.Host) {
-		say(os.Stderr, "the account for %s in %s is replaced in the copy", p.Cluster.Host, c.String("pull-secret"))
+	replaced, below := held.Entries(p.Cluster.String())
+	for _, name := range replaced {
+		say(os.Stderr, "the account for %s in %s is replaced in the copy", printable(name), c.String("pull-secret"))
 	}
-	return held.With(p.Cluster.Host, account)
+	if len(below) > 0 {
+		say(os.Stderr, "warning: for %s nodes go on with the accounts that %s has", printable(strings.Join(below, ", ")), c.String("pull-secret"))
+	}
+	return held.With(p.Cluster.String(), account)
 }
 
 // nodeAccount is the account that nodes get.
@@ -174,13 +180,14 @@ func pushAccount(p bundle.Placement, client *oci.Client) (manifest.Account, bool
 	return manifest.NewAccount(user, password), user != "", err
 }
 
-// printSecret says what to do with a pull secret that was written.
+// printSecret says what to do with a pull secret that was written. It comes before
+// the objects: nodes need it when they are sent to the registry.
 func printSecret(w io.Writer, dir string, files []string) error {
 	if files == nil {
 		return nil
 	}
 	fmt.Fprintf(w, "written for you alone: %s\n", strings.Join(files, ", "))
-	fmt.Fprintf(w, "  oc set data secret/pull-secret -n openshift-config --from-file=.dockerconfigjson=%s\n", quote(filepath.Join(dir, bundle.PullSecretFile)))
+	fmt.Fprintf(w, "  oc set data secret/pull-secret -n openshift-config --from-file=.dockerconfigjson=%s  %s\n", quote(filepath.Join(dir, bundle.PullSecretFile)), drains(nil))
 	_, err := fmt.Fprintf(w, "for a new cluster, add %s to its install-config.yaml in place of its pullSecret\n", filepath.Join(dir, bundle.SecretInstallFile))
 	return err
 }

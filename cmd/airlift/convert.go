@@ -21,9 +21,9 @@ func convertCommand() *cli.Command {
 		Name:      "convert",
 		Usage:     "make mirror sets of the ImageContentSourcePolicies of older clusters",
 		ArgsUsage: "icsp FILE…",
-		Description: "Does what \"oc adm migrate icsp\" does: writes an ImageDigestMirrorSet for each policy, those of a\n" +
-			"file into one, named after its first. The names are the same each time, and a file that is there\n" +
-			"with other contents is not replaced. No cluster and no registry is asked.",
+		Description: "Does what \"oc adm migrate icsp\" does: writes an ImageDigestMirrorSet for each policy, into a\n" +
+			"file named after it. The names are the same each time, and a file that is there with other\n" +
+			"contents is not replaced. No cluster and no registry is asked.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "dest-dir", Value: ".", Usage: "write into `DIR`"},
 			&cli.BoolFlag{Name: "itms", Usage: "write an ImageTagMirrorSet of the same sources too"},
@@ -32,11 +32,10 @@ func convertCommand() *cli.Command {
 	}
 }
 
-// converted is one file to be written.
+// converted is an object, where it came from, and where it is to be.
 type converted struct {
-	path, kind string
-	names      []string // of the objects in it
-	text       []byte
+	manifest.Converted
+	kind, from, path string
 }
 
 func convert(c *cli.Context) error {
@@ -54,12 +53,16 @@ func convert(c *cli.Context) error {
 	var all []converted
 	for _, file := range files {
 		for _, kind := range kinds {
-			one, err := convertFile(file, kind, c.String("dest-dir"))
+			some, err := convertFile(file, kind, c.String("dest-dir"))
 			if err != nil {
 				return err
 			}
-			all = append(all, one)
+			all = append(all, some...)
 		}
+	}
+	all, err := distinct(all)
+	if err != nil {
+		return err
 	}
 	if err := writeConverted(c.String("dest-dir"), all); err != nil {
 		return err
@@ -67,42 +70,60 @@ func convert(c *cli.Context) error {
 	return printConverted(c.App.Writer, all)
 }
 
-func convertFile(file, kind, dir string) (converted, error) {
+func convertFile(file, kind, dir string) ([]converted, error) {
 	data, err := readLimited(file)
 	if err != nil {
-		return converted{}, err
+		return nil, err
 	}
-	names, text, err := manifest.ConvertPolicies(data, kind)
+	made, err := manifest.ConvertPolicies(data, kind)
 	if err != nil {
-		return converted{}, usagef("%s: %w", file, err)
+		return nil, usagef("%s: %w", file, err)
 	}
-	path := filepath.Join(dir, strings.ToLower(kind)+"_"+names[0]+".yaml")
-	return converted{path, kind, names, text}, nil
+	var all []converted
+	for _, one := range made {
+		all = append(all, converted{one, kind, file, filepath.Join(dir, strings.ToLower(kind)+"_"+one.Name+".yaml")})
+	}
+	return all, nil
+}
+
+// distinct leaves out what is there twice. Two policies of one name that differ
+// are those of two clusters, or of two days: one would replace the other.
+func distinct(all []converted) ([]converted, error) {
+	seen := map[string]converted{}
+	var left []converted
+	for _, one := range all {
+		first, twice := seen[one.path]
+		switch {
+		case !twice:
+			seen[one.path] = one
+			left = append(left, one)
+		case !bytes.Equal(first.YAML, one.YAML):
+			return nil, withHint(usagef("two policies of the name %s differ, one in %s, one in %s", one.Name, first.from, one.from),
+				"give one of them another name; or, where they are of two clusters, convert them by themselves, each into its own --dest-dir")
+		}
+	}
+	return left, nil
 }
 
 // writeConverted writes all files, or none if one would replace another.
 func writeConverted(dir string, all []converted) error {
-	fresh := map[string][]byte{}
+	var fresh []converted
 	for _, one := range all {
 		there, err := os.ReadFile(one.path)
-		other, twice := fresh[one.path]
 		switch {
-		case twice && !bytes.Equal(other, one.text):
-			return usagef("two files would be %s, with other contents: their first objects have one name", one.path)
-		case twice, err == nil && bytes.Equal(there, one.text):
-			continue
-		case err == nil:
-			return withHint(usagef("%s is there already, with other contents", one.path), "--dest-dir DIR names another directory")
-		case !errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist):
+			fresh = append(fresh, one)
+		case err != nil:
 			return err
+		case !bytes.Equal(there, one.YAML):
+			return withHint(usagef("%s is there already, with other contents", one.path), "--dest-dir DIR names another directory")
 		}
-		fresh[one.path] = one.text
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
-	for path, text := range fresh {
-		if err := writeNew(path, text, 0o644); err != nil {
+	for _, one := range fresh {
+		if err := writeNew(one.path, one.YAML, 0o644); err != nil {
 			return err
 		}
 	}
@@ -114,7 +135,7 @@ func printConverted(w io.Writer, all []converted) error {
 	var policies []string
 	for _, one := range all {
 		fmt.Fprintf(w, "wrote %s to %s\n", one.kind, one.path)
-		policies = append(policies, one.names...)
+		policies = append(policies, one.Name)
 	}
 	for _, one := range all {
 		effect := "# drains no node: the mirrors are those of the policy"

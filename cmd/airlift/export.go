@@ -24,7 +24,8 @@ func exportCommand() *cli.Command {
 		Description: "Resolves everything first, then writes it: the directory of the output is a bundle\n" +
 			"that \"airlift verify\" and \"airlift import\" take, and that sha256sum and openssl check.\n" +
 			"The same command again goes on where it was interrupted. A medium that is full is\n" +
-			"complete with the volumes on it; the next one is asked for, or named by --continue-on.",
+			"complete with the volumes on it; the next one is asked for, or named by --continue-on.\n" +
+			"With --since the bundle is an increment: what the far side has is listed, and not carried.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{Name: "release", Usage: "carry the release payload `REF` with all its components (may be repeated)"},
 			&cli.StringSliceFlag{Name: "image", Usage: "carry the image `REF` (may be repeated)"},
@@ -33,7 +34,7 @@ func exportCommand() *cli.Command {
 			&cli.BoolFlag{Name: "samples", Usage: "carry the images of the samples of each --release, as its samples operator lists them"},
 			&cli.StringSliceFlag{Name: "samples-include", Usage: "of the samples, carry the image streams named like `GLOB` (may be repeated; default: all)"},
 			&cli.StringSliceFlag{Name: "samples-exclude", Usage: "of the samples, leave out the image streams named like `GLOB` (may be repeated)"},
-			&cli.StringSliceFlag{Name: "samples-arch", Usage: "carry the samples for clusters of `ARCH`: x86_64, aarch64, ppc64le, s390x, or all (may be repeated; default: the release's, for a multi release all)"},
+			&cli.StringSliceFlag{Name: "samples-arch", Usage: "carry the samples for clusters of `ARCH`: x86_64, aarch64, ppc64le, s390x, or all (may be repeated; default: the release's, for a multi release all that --platform carries)"},
 			&cli.StringSliceFlag{Name: "platform", Usage: "of images that are named by tag only, carry those for `OS/ARCH` (may be repeated; default: all); lists named by digest stay whole"},
 			&cli.BoolFlag{Name: "sparse", Usage: "with --platform: narrow lists named by digest too, those of releases included; few registries take them so"},
 			&cli.StringFlag{Name: "from", Usage: "carry exactly what the bundle.json `FILE` lists, instead"},
@@ -53,7 +54,7 @@ func exportCommand() *cli.Command {
 			&cli.StringFlag{Name: "checkpoint", Value: "64MiB", Usage: "make durable what was written every `SIZE`, or every 5 seconds: what an interruption can cost"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be written, and write nothing"},
 			&cli.StringSliceFlag{Name: "source-mirror", Usage: "fetch `SOURCE=MIRROR`: what lies under a source through a mirror of it; the bundle keeps the names (may be repeated; the longest source wins)"},
-		}, clientFlags(), []cli.Flag{quietFlag()}),
+		}, sinceFlags(), clientFlags(), []cli.Flag{quietFlag()}),
 		Action: export,
 	}
 }
@@ -173,6 +174,7 @@ func printPlan(w io.Writer, inv *bundle.Inventory) error {
 	for _, v := range inv.Storage.Volumes {
 		fmt.Fprintf(t, "volume\t%s  %d bytes\n", v.Name, v.Size)
 	}
+	printLeftOut(t, inv)
 	fmt.Fprintf(t, "%s: %s, %s\n", count(len(inv.Content.Images), "image"),
 		count(len(inv.Content.Nodes), "manifest"), count(len(inv.Content.Blobs), "blob"))
 	fmt.Fprintf(t, "%d bytes to write (%s), and at most %d for each signature\n", bytes, humanize.IBytes(uint64(bytes)), verify.MaxSignatureSize)
@@ -192,6 +194,7 @@ func (x *exporting) print(w io.Writer, inv *bundle.Inventory) error {
 	if x.c.Bool("read-back") {
 		proved = "written and read back (only reading it again after it was plugged in anew proves more: airlift verify)"
 	}
+	printLeftOut(w, inv)
 	_, err := fmt.Fprintf(w, "%s: %s, %s in %s, %s\ncontent %s\n",
 		where, count(len(inv.Content.Images), "image"), humanize.IBytes(uint64(inv.Storage.Size)), count(len(inv.Storage.Volumes), "volume"), proved, inv.ContentID())
 	return err

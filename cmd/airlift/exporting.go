@@ -14,6 +14,7 @@ import (
 
 	"airlift/bundle"
 	"airlift/oci"
+	"airlift/verify"
 )
 
 // exporting is one run of export, over as many media as it takes.
@@ -46,11 +47,29 @@ func newExporting(c *cli.Context) (*exporting, error) {
 	if x.asked, err = newAsked(c); err != nil {
 		return nil, err
 	}
+	if x.asked.request.Since, err = x.since(); err != nil {
+		return nil, err
+	}
 	if x.asked.volumes != nil {
 		x.options.Volumes = *x.asked.volumes
 	}
 	x.client, err = exportClient(c, x.shown)
 	return x, err
+}
+
+// since is what the far side has. What our own key has signed is believed.
+func (x *exporting) since() (_ []*bundle.Since, err error) {
+	key := x.options.Key
+	if key == nil && x.c.IsSet("since") && x.c.IsSet("key") { // in a dry run
+		if key, err = openKey(x.c.Context, x.c.String("key")); err != nil {
+			return nil, err
+		}
+	}
+	if key == nil {
+		return readSince(x.c, nil)
+	}
+	own := verify.PublicKeyOf(key)
+	return readSince(x.c, &own)
 }
 
 // stream writes everything to stdout. What people read goes elsewhere.
@@ -152,7 +171,9 @@ func (x *exporting) onto(dir string, inv *bundle.Inventory) (_ *bundle.Inventory
 		}
 		warnNarrowed(x.c, &inv.Content)
 	}
-	if len(withoutLeave(x.c, inv.Content.Missing)) > 0 {
+	if not := withoutLeave(x.c, inv.Content.Missing); len(not) > 0 && held != nil {
+		return nil, withHint(bundle.MissingErrors(not), "the export in "+quote(dir)+" was begun with leave to skip this; give --skip-missing (or --skip-denied) again")
+	} else if len(not) > 0 {
 		return nil, skippedOrNot(x.c, inv.Content.Missing)
 	}
 	return inv, x.write(out, dir, inv)
@@ -172,6 +193,9 @@ func (x *exporting) held(out *bundle.Output, dir string, inv *bundle.Inventory) 
 	held, err := out.Held(x.options.Key, is)
 	if inv == nil {
 		err = outputHint(err, dir)
+		if errors.Is(err, bundle.ErrUnfinished) && x.c.IsSet("since") {
+			err = withHint(err, "what an export leaves out is decided when it begins: go on with the --since of then, and the same file; --restart throws away what there is and begins again")
+		}
 	}
 	return held, err
 }
@@ -195,8 +219,26 @@ func (x *exporting) write(out *bundle.Output, dir string, inv *bundle.Inventory)
 		return withHint(err, "go on with: "+x.again(dir))
 	case errors.Is(err, bundle.ErrNoSpace) && !errors.As(err, &full) && isBegun(dir):
 		return withHint(err, "make room in "+quote(dir)+" and go on with: "+x.again(dir))
+	case oci.IsMissing(err) || oci.IsDenied(err):
+		return withHint(err, x.afterPlan(err, dir))
 	}
 	return err
+}
+
+// afterPlan is what to do where a source does not give what it had when the export was
+// planned: the plan stays as it is.
+func (x *exporting) afterPlan(err error, dir string) string {
+	goOn, without := "another source (--source-mirror)", "with --restart --skip-missing, unless a release needs it"
+	skip := "--skip-missing"
+	if oci.IsDenied(err) {
+		skip += " --skip-denied"
+		goOn, without = "an account that may pull it (--authfile)", "with --restart "+skip+", if only samples need it"
+	}
+	if x.asked.from != nil {
+		return "what is carried is what --from says: the same command goes on with " + goOn + ", or with a bundle that has it (--reuse)"
+	}
+	return "what is carried was settled when this export began: the same command goes on with " + goOn +
+		"; it begins again without this " + without + "; with " + skip + " --reuse " + quote(dir) + " another directory takes what was fetched already"
 }
 
 // complete counts a medium that is complete, once it was read back if that is

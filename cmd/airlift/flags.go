@@ -22,12 +22,20 @@ func credentialFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "authfile", Aliases: []string{"a", "registry-config"}, Usage: "credentials from `FILE`: a pull secret, or what podman login writes (default: where podman looks)"},
 		&cli.StringSliceFlag{Name: "ca-file", Usage: "trust the certificate authorities in `FILE` too (PEM; may be repeated)"},
+		&cli.StringFlag{Name: "cert-dir", Usage: "take a host's certificates, *.crt to trust and NAME.cert with NAME.key to show, from `DIR`/HOST[:PORT] (default: ~/.config/containers/certs.d, /etc/containers/certs.d, /etc/docker/certs.d)"},
 	}
 }
 
 func newClient(c *cli.Context, mirrors []oci.SourceMirror, notice func(string)) (*oci.Client, error) {
+	certDirs := oci.UsualCertDirs()
+	if dir := c.String("cert-dir"); dir != "" {
+		var err error
+		if certDirs, err = oci.OwnCertDir(dir); err != nil {
+			return nil, ofFlag("cert-dir", err)
+		}
+	}
 	return oci.NewClient(oci.Options{
-		Authfile: c.String("authfile"), CAFiles: c.StringSlice("ca-file"),
+		Authfile: c.String("authfile"), CAFiles: c.StringSlice("ca-file"), CertDirs: certDirs,
 		Insecure: c.StringSlice("insecure-registry"), Mirrors: mirrors, Notice: notice,
 	})
 }
@@ -85,25 +93,32 @@ func openBundle(c *cli.Context, dirs []string) (*bundle.Bundle, error) {
 }
 
 func placementFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Name: "to", Usage: "the local registry, `HOST[:PORT][/PREFIX]`"},
 		&cli.StringFlag{Name: "cluster-registry", Usage: "the same place as nodes name it, `HOST[:PORT][/PREFIX]` (default: --to)"},
 		&cli.StringSliceFlag{Name: "mirror", Usage: "a further `HOST[:PORT][/PREFIX]` that holds the same, listed behind it for each source (may be repeated)"},
+	}, pathFlags()...)
+}
+
+// pathFlags say where images lie in a registry.
+func pathFlags() []cli.Flag {
+	return []cli.Flag{
 		&cli.BoolFlag{Name: "keep-source-host", Usage: "make the source's host the first element of the path"},
-		&cli.StringSliceFlag{Name: "map", Usage: "put `SOURCE=DEST`: a registry, namespace or repository at a path below --to (may be repeated; the longest source wins)"},
+		&cli.StringSliceFlag{Name: "map", Usage: "put `SOURCE=DEST`: a registry, namespace or repository at a path of its own (may be repeated; the longest source wins)"},
+		&cli.IntFlag{Name: "max-nested-paths", Usage: "for a registry that takes paths of at most `N` components, PREFIX included: join those that are too many with -- (default: as deep as the source)"},
 	}
 }
 
 func objectFlags() []cli.Flag {
 	return append([]cli.Flag{
-		&cli.StringFlag{Name: "manifests", Value: "airlift-manifests", Usage: "write the objects for the cluster under `DIR`"},
+		&cli.StringFlag{Name: "manifests", Value: "airlift-manifests", Usage: "write the objects for the cluster under `DIR`; with - print on stdout what oc apply takes, and write nothing"},
 		&cli.StringFlag{Name: "name", Usage: "`NAME` of the mirror sets (default: airlift-HOST)"},
-		&cli.StringFlag{Name: "mirror-source-policy", Usage: "`POLICY` of the mirror sets: NeverContactSource or AllowContactingSource (default: the field is absent)"},
+		&cli.StringFlag{Name: "mirror-source-policy", Usage: "`POLICY` of the mirror sets: NeverContactSource, which cuts off what lies below a source and was not carried too, or AllowContactingSource (default: as an earlier import chose, else the field is absent)"},
 	}, mirrorSetFlags()...)
 }
 
 func placement(c *cli.Context) (bundle.Placement, error) {
-	p := bundle.Placement{KeepSourceHost: c.Bool("keep-source-host")}
+	p := bundle.Placement{KeepSourceHost: c.Bool("keep-source-host"), MaxNestedPaths: c.Int("max-nested-paths")}
 	err := required(c, "to")
 	if err == nil {
 		p.To, err = bundle.ParseLocation(c.String("to"))
@@ -122,8 +137,10 @@ func placement(c *cli.Context) (bundle.Placement, error) {
 		}
 		p.Mirrors = append(p.Mirrors, mirror)
 	}
-	p.Maps, err = parseMaps(c, p.To)
-	return p, ofFlag("map", err)
+	if p.Maps, err = parseMaps(c, p.To); err != nil {
+		return p, ofFlag("map", err)
+	}
+	return p, ofFlag("max-nested-paths", p.CheckNesting())
 }
 
 func parseMaps(c *cli.Context, to bundle.Location) ([]bundle.Mapping, error) {

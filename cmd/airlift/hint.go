@@ -30,7 +30,7 @@ func hintFor(err error) string {
 	if errors.As(err, &h) {
 		return h.hint
 	}
-	for _, hint := range []func(error) string{argumentHint, networkHint, certificateHint, registryHint, bundleHint} {
+	for _, hint := range []func(error) string{argumentHint, proxyHint, networkHint, certificateHint, registryHint, bundleHint} {
 		if text := hint(err); text != "" {
 			return text
 		}
@@ -45,6 +45,8 @@ func argumentHint(err error) string {
 	return ""
 }
 
+const unknownAuthority = "x509: certificate signed by unknown authority"
+
 // certificateHint: the texts are those of crypto/x509 and net/http, which some
 // layers on the way hand on as text only.
 func certificateHint(err error) string {
@@ -56,15 +58,46 @@ func certificateHint(err error) string {
 		return "the registry's certificate names no host (no subject alternative name): have it issued again, with -addext subjectAltName=DNS:HOST"
 	case strings.Contains(text, "x509: certificate is valid for"), errors.As(err, &host):
 		return "the registry's certificate is for other names: use one of them, or have it issued again"
-	case strings.Contains(text, "x509: certificate signed by unknown authority"):
-		return "give the authority's certificate with --ca-file FILE.pem"
+	case strings.Contains(text, unknownAuthority):
+		return "give the authority's certificate with --ca-file FILE.pem, or as " + certsOf(err) + "/ca.crt"
+	case errors.Is(err, oci.ErrCertificateWanted):
+		return "put the certificate and its key into " + certsOf(err) + ", as client.cert and client.key"
 	case strings.Contains(text, "x509: certificate has expired or is not yet valid"):
 		return "renew the registry's certificate, or set this host's clock"
+	case errors.Is(err, oci.ErrPrivateRealm):
+		return "give the token service a host name in the registry's configuration (realm), or say that you know the address by a directory for it: /etc/containers/certs.d/ADDRESS[:PORT]"
 	case strings.Contains(text, "server gave HTTP response to HTTPS client"),
 		strings.Contains(text, "does not look like a TLS handshake"), strings.Contains(text, "plain HTTP"):
 		return "the registry speaks plain HTTP: --insecure-registry HOST[:PORT] allows that"
 	}
 	return ""
+}
+
+// certsOf is where the certificates of the host are looked for that an error
+// speaks of.
+func certsOf(err error) string {
+	host := "HOST[:PORT]"
+	var request *oci.RequestError
+	for errors.As(err, &request) { // the innermost: of a token service, say
+		host, err = request.Host, request.Err
+	}
+	return "/etc/containers/certs.d/" + host
+}
+
+func proxyHint(err error) string {
+	var proxy *oci.ProxyError
+	if !errors.As(err, &proxy) {
+		return ""
+	}
+	switch {
+	case proxy.Proxy == "":
+		return "set " + proxy.Variable + " to http://[USER:PASSWORD@]HOST:PORT"
+	case proxy.Status == http.StatusProxyAuthRequired:
+		return "give the proxy's account in the variable: " + proxy.Variable + "=http://USER:PASSWORD@" + proxy.Proxy
+	case proxy.Status != 0:
+		return "have the proxy let " + proxy.Host + " through, or name that in NO_PROXY if it is reached without a proxy"
+	}
+	return "check what " + proxy.Variable + " names, or name " + proxy.Host + " in NO_PROXY if it is reached without a proxy"
 }
 
 func networkHint(err error) string {
@@ -89,10 +122,12 @@ func registryHint(err error) string {
 	}
 	host := cmp.Or(answer.Host, "the registry")
 	switch answer.Status {
-	case http.StatusUnauthorized:
-		return "give credentials for " + host + " with --authfile (a pull secret, or the file that podman login writes)"
-	case http.StatusForbidden:
-		return "the account in use at " + host + " may not do this: give another with --authfile, or have it granted"
+	case http.StatusBadRequest:
+		if strings.Contains(answer.Message, "HTTP request to an HTTPS server") {
+			return host + " speaks HTTPS: somebody led there over plain HTTP, see the registry's own settings of its URL"
+		}
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return deniedHint(host, answer)
 	case http.StatusNotFound, http.StatusGone:
 		return "check the name; some registries also say this of what an account may not see (--authfile)"
 	case http.StatusRequestEntityTooLarge:
@@ -101,6 +136,25 @@ func registryHint(err error) string {
 		return "the registry limits requests: try again later, or with an account (--authfile)"
 	}
 	return ""
+}
+
+// deniedHint says whether there were no credentials, or which were no good.
+func deniedHint(host string, answer *oci.StatusError) string {
+	unauthorized := answer.Status == http.StatusUnauthorized
+	used := "the account in use"
+	switch l := answer.Lookup; {
+	case l == nil && unauthorized:
+		return "give credentials for " + host + " with --authfile (a pull secret, or the file that podman login writes)"
+	case l == nil:
+	case l.Entry == "":
+		return noCredentials(l)
+	default:
+		used = "the account of " + l.Entry + " in " + cmp.Or(l.File, "the credential helper")
+		if unauthorized {
+			return host + " refuses " + used + ": log in again, or give another with --authfile"
+		}
+	}
+	return used + " may not do this at " + host + ": give another with --authfile, or have it granted"
 }
 
 func bundleHint(err error) string {
@@ -119,4 +173,8 @@ func bundleHint(err error) string {
 		return "use a larger medium, or cut the bundle with --volume-size"
 	}
 	return ""
+}
+
+func noCredentials(l *oci.Lookup) string {
+	return "no credentials for " + l.Name + " are in " + strings.Join(l.Files, ", ") + ": give some with --authfile (a pull secret, or the file that podman login writes)"
 }

@@ -134,3 +134,49 @@ func clientTrusting(t *testing.T, caFile string) *http.Client {
 	t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }
+
+// Where credentials were looked for, or which were no good; never what they are.
+func TestHintForADenial(t *testing.T) {
+	none := &oci.Lookup{Name: "quay.io/a/b", Files: []string{"one.json", "two.json"}}
+	found := &oci.Lookup{Name: "quay.io/a/b", Entry: "quay.io/a", File: "one.json", Files: none.Files}
+	helper := &oci.Lookup{Name: "quay.io/a/b", Entry: "quay.io", Files: none.Files}
+	for _, test := range []struct {
+		status int
+		lookup *oci.Lookup
+		want   string
+	}{
+		{401, nil, "give credentials for quay.io with --authfile"},
+		{403, nil, "the account in use may not do this at quay.io"},
+		{401, none, "no credentials for quay.io/a/b are in one.json, two.json: give some with --authfile"},
+		{403, none, "no credentials for quay.io/a/b are in one.json, two.json: give some with --authfile"},
+		{401, found, "quay.io refuses the account of quay.io/a in one.json: log in again"},
+		{403, found, "the account of quay.io/a in one.json may not do this at quay.io"},
+		{401, helper, "quay.io refuses the account of quay.io in the credential helper: log in again"},
+	} {
+		err := fmt.Errorf("fetch: %w", &oci.StatusError{Host: "quay.io", Status: test.status, Lookup: test.lookup})
+		if got := hintFor(err); !strings.HasPrefix(got, test.want) {
+			t.Errorf("got %q, want %q", got, test.want)
+		}
+	}
+}
+
+// Of errors within errors the innermost knows whose certificate it is.
+func TestHintNamesTheHost(t *testing.T) {
+	unknown := errors.New("x509: certificate signed by unknown authority")
+	inner := &oci.RequestError{Method: "GET", Host: "auth.example:8443", Path: "/token", Err: unknown}
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{unknown, "/etc/containers/certs.d/HOST[:PORT]/ca.crt"},
+		{inner, "/etc/containers/certs.d/auth.example:8443/ca.crt"},
+		{&oci.RequestError{Method: "GET", Host: "quay.example", Err: inner}, "/etc/containers/certs.d/auth.example:8443/ca.crt"},
+		{&oci.RequestError{Host: "quay.example", Err: oci.ErrCertificateWanted}, "/etc/containers/certs.d/quay.example, as client.cert"},
+		{fmt.Errorf("%w: 10.0.0.1", oci.ErrPrivateRealm), "give the token service a host name"},
+		{&oci.StatusError{Host: "quay.example:443", Status: 400, Message: "Client sent an HTTP request to an HTTPS server."}, "quay.example:443 speaks HTTPS"},
+	} {
+		if got := hintFor(fmt.Errorf("fetch: %w", test.err)); !strings.Contains(got, test.want) {
+			t.Errorf("got %q, want %q", got, test.want)
+		}
+	}
+}

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
@@ -29,22 +31,31 @@ func importCommand() *cli.Command {
 			"Nothing is connected to before a trusted key's signature fits. An image is tagged when all\n" +
 			"of it is there. Running it again is safe, and brings what is not there yet. Under --manifests\n" +
 			"lie then, for this and earlier imports together: apply/ (mirror sets), patches/ (samples\n" +
-			"operator), install/ (install-config fragment), nodes/ (registries.conf, to be read), report.json.",
-		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), samplesFlags(), clusterFlags(), []cli.Flag{
+			"operator), install/ (install-config fragment), nodes/ (registries.conf, to be read), report.json,\n" +
+			"and receipt.json, which lets a later export leave out what is here. Of an increment all that\n" +
+			"it leaves out is asked for before anything is pushed.",
+		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), samplesFlags(), clusterFlags(), receiptFlags(), []cli.Flag{
 			reuseFlag(),
 			&cli.BoolFlag{Name: "skip-missing", Usage: "go on without what the bundle records as missing at its sources, and end with exit code 3"},
 			&cli.StringFlag{Name: "platform", Usage: "where the registry refuses a list that lacks images, let its tag name the image for `OS/ARCH` (default: what the bundle was narrowed to, or its release's, or linux/amd64)"},
+			&cli.BoolFlag{Name: "force", Usage: "ask for every blob of what is there already, and bring those that the registry has lost"},
+			shardFlag(),
 			&cli.BoolFlag{Name: "no-check", Usage: "do not ask the registry afterwards for what a cluster would pull, as airlift check does"},
-			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, and connect to nothing"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "say what would be pushed where, what must be there for that, and what a cluster would be told; ask the registry for it, and write nothing"},
+			formatFlag(),
 		}, clientFlags(), []cli.Flag{quietFlag()}),
 		Action: importBundle,
 	}
 }
 
 func importBundle(c *cli.Context) error {
+	stdout := resultsAside(c)
 	p, err := placement(c)
 	if err != nil {
 		return err
+	}
+	if asJSON, err := wantsJSON(c); err != nil || asJSON && !c.Bool("dry-run") {
+		return cmp.Or(err, usagef("--format json is for --dry-run; an import writes report.json under --manifests"))
 	}
 	objects, err := objectOptions(c, p)
 	if err == nil {
@@ -63,7 +74,10 @@ func importBundle(c *cli.Context) error {
 	if len(b.Unchecked) > 0 {
 		say(os.Stderr, "signatures of other keys, not checked: %s", strings.Join(b.Unchecked, ", "))
 	}
-	o := bundle.ImportOptions{Placement: p, SkipMissing: c.Bool("skip-missing")}
+	o := bundle.ImportOptions{Placement: p, SkipMissing: c.Bool("skip-missing"), Force: c.Bool("force")}
+	if o.Shard, err = shard(c); err != nil {
+		return err
+	}
 	if s := c.String("platform"); s != "" {
 		if o.Platform, err = oci.ParsePlatform(s); err != nil {
 			return usagef("--platform: %w", err)
@@ -74,16 +88,31 @@ func importBundle(c *cli.Context) error {
 			return usagef("--samples-arch: %w", err)
 		}
 	}
-	if c.Bool("dry-run") {
-		return rehearse(c.App.Writer, from, o)
+	ledger, err := openLedger(c, &o)
+	if err == nil {
+		err = ledger.order(c, b.Inventory)
 	}
-	if err := b.CheckObjects(p, objects, c.String("manifests")); err != nil {
-		return manifestsHint(err)
+	if err != nil {
+		return err
+	}
+	if o.Shard.Count > 0 {
+		return importShard(c, from, o)
+	}
+	if c.Bool("dry-run") {
+		report, expected, err := checkObjects(c, nil, b, p, objects)
+		if err != nil {
+			return manifestsHint(err)
+		}
+		return rehearse(c, from, o, report, expected)
 	}
 	shown := newProgress(c)
 	client, err := newClient(c, nil, shown.tell)
 	if err != nil {
 		return err
+	}
+	_, expected, err := checkObjects(c, client, b, p, objects)
+	if err != nil {
+		return manifestsHint(err)
 	}
 	secret, err := nodeSecret(c, p, client)
 	if err != nil {
@@ -92,18 +121,46 @@ func importBundle(c *cli.Context) error {
 	o.Progress = shown.event
 	results, err := from.run(c, client, o, shown)
 	shown.close()
-	finished := finishImport(c, client, b, objects, secret, results, err)
-	return errors.Join(finished, importHint(err), checkImport(c, b, p, results, errors.Join(finished, err)))
+	written, finished := finishImport(c, stdout, client, b, objects, secret, results, err, expected.Warnings)
+	finished = errors.Join(finished, ledger.add(c, b, p, results), ledger.correct(c, err))
+	return errors.Join(finished, importHint(err), checkImport(c, b, p, written, results, errors.Join(finished, err)))
+}
+
+// checkObjects renders what a complete import would write, and says what may surprise:
+// that, and what could not be written, is better known before anything is pushed. Without
+// a client nothing is pruned.
+func checkObjects(c *cli.Context, client *oci.Client, b *bundle.Bundle, p bundle.Placement, o bundle.ObjectOptions) (*bundle.Report, *bundle.Objects, error) {
+	report, err := b.Expect(p, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	dir := c.String("manifests")
+	if c.Bool("prune-sources") && client != nil {
+		if _, err := report.Prune(c.Context, client, dir); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := report.Check(dir); err != nil {
+		return nil, nil, err
+	}
+	objects, err := report.Objects(dir)
+	if err == nil {
+		warnMirrors(objects.Warnings, nil)
+	}
+	return report, objects, err
 }
 
 // checkImport asks for what a cluster would pull, after an import that brought
 // all that it could bring.
-func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, results []bundle.ImageResult, err error) error {
+func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, written *bundle.Objects, results []bundle.ImageResult, err error) error {
 	if code := exitCode(err); results == nil || c.Bool("no-check") || code != exitComplete && code != exitMissing {
 		return nil
 	}
-	held := map[string]digest.Digest{}
+	held, before := map[string]digest.Digest{}, 0
 	for _, r := range results {
+		if r.State == bundle.StatePresent && !c.Bool("force") {
+			before++
+		}
 		if r.State == bundle.StateImported || r.State == bundle.StatePresent {
 			held[r.Reference] = r.Digest
 		}
@@ -111,12 +168,13 @@ func checkImport(c *cli.Context, b *bundle.Bundle, p bundle.Placement, results [
 	if len(held) == 0 {
 		return nil
 	}
-	k := pullCheck{bundle: b, placement: p, caFiles: c.StringSlice("ca-file"), digests: held, held: func(reference string) bool { return held[reference] != "" }}
+	k := pullCheck{bundle: b, placement: p, objects: written, asked: true, caFiles: c.StringSlice("ca-file"), digests: held, held: func(reference string) bool { return held[reference] != "" }}
+	k.stated.Image, k.arch = written.Options.Config.ImageConfig, written.Options.SamplesArch
 	found, err := k.run(c)
 	if err != nil {
 		return fmt.Errorf("check what a cluster can pull: %w", err)
 	}
-	return errors.Join(found.brief(c.App.Writer), found.verdict())
+	return errors.Join(found.brief(c.App.Writer, before), found.verdict())
 }
 
 // source is where an import takes a bundle from: media, or a stream.
@@ -206,15 +264,16 @@ func stillToCome(err error) string {
 }
 
 // finishImport writes the report and, after an import that may be used as it
-// is, the objects.
-func finishImport(c *cli.Context, client *oci.Client, b *bundle.Bundle, o bundle.ObjectOptions, secret []byte, results []bundle.ImageResult, err error) error {
+// is, the objects, and gives these. stdout is where they are printed instead. Of what
+// may surprise, some was said before.
+func finishImport(c *cli.Context, stdout io.Writer, client *oci.Client, b *bundle.Bundle, o bundle.ObjectOptions, secret []byte, results []bundle.ImageResult, err error, said []string) (*bundle.Objects, error) {
 	if results == nil {
-		return nil // nothing was begun
+		return nil, nil // nothing was begun
 	}
 	dir := c.String("manifests")
 	report := b.Report(results, o)
 	if code := exitCode(err); code != exitComplete && code != exitMissing && code != exitAbsent {
-		return errors.Join(printResults(c.App.Writer, results), report.Write(dir))
+		return nil, errors.Join(printResults(c.App.Writer, results), report.Write(dir))
 	}
 	pruned := prune(c, report, client)
 	objects, err := report.Objects(dir)
@@ -222,10 +281,12 @@ func finishImport(c *cli.Context, client *oci.Client, b *bundle.Bundle, o bundle
 		err = objects.Write()
 	}
 	if err != nil {
-		return errors.Join(printResults(c.App.Writer, results), pruned, manifestsHint(err))
+		return nil, errors.Join(printResults(c.App.Writer, results), pruned, manifestsHint(err))
 	}
+	warnMirrors(objects.Warnings, said)
 	warnReplaced(report.Options.Config)
-	return errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret), pruned)
+	return objects, errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), writeSecret(c.App.Writer, dir, secret), printObjects(c.App.Writer, dir, objects), pruned,
+		printStream(stdout, report, dir, objects))
 }
 
 // warnIdle: a map that is mistyped leaves images where they are not looked for.
@@ -247,38 +308,50 @@ func warnLoopback(p bundle.Placement) {
 	}
 }
 
-func rehearse(w io.Writer, from source, o bundle.ImportOptions) error {
-	results, err := from.rehearse(o)
-	if results != nil {
-		err = errors.Join(printResults(w, results), err)
-	}
-	return importHint(err)
-}
+const sourcesApart = "--map SOURCE=DEST or --keep-source-host keeps the sources apart"
 
 // importHint says for an import's error what only its flags can do.
 func importHint(err error) error {
 	var missing *bundle.MissingError
 	var absent *bundle.AbsentError
+	var sparse *bundle.SparseError
+	if hint := placesHint(err); hint != "" {
+		return withHint(err, hint)
+	}
 	switch {
+	case errors.As(err, new(*bundle.BaseError)):
+		return withHint(err, "nothing was pushed; import the base first, and what that builds upon before it (with --force if that was done: it brings what the registry has lost since); or export this again with --since the receipt.json of an import here, or without --since")
 	case errors.As(err, &missing):
 		return withHint(err, "nothing was pushed; --skip-missing goes on without what is listed")
+	case errors.Is(err, bundle.ErrSparseRelease):
+		return withHint(err, "export the release without --sparse, or import it into a registry that takes sparse lists: "+sparseHint)
+	case errors.As(err, &sparse) && sparse.LeftOut:
+		return withHint(err, sparseHint+"; what was left out on purpose comes with an export without --platform")
 	case errors.Is(err, bundle.ErrSparse):
-		return withHint(err, sparseHint+"; what was left out on purpose comes with an export without --sparse")
+		return withHint(err, sparseHint)
 	case errors.Is(err, context.Canceled):
 		return withHint(err, "the same command goes on with what is not there yet")
 	case errors.As(err, &absent) && len(absent.Cut) > 0:
 		return withHint(err, "give the media with these in one command, a blob is cut over them: "+strings.Join(absent.Cut, ", "))
 	case errors.Is(err, bundle.ErrAbsent) && !errors.Is(err, bundle.ErrUnsealed):
 		return withHint(err, "import the other media too, one after the other or all in one command: what is there by then is not sent again")
+	case errors.Is(err, bundle.ErrTaken):
+		return withHint(err, sourcesApart+"; --prune-sources frees the name, if the registry does not have the earlier image any more")
 	case errors.Is(err, bundle.ErrCollision):
-		return withHint(err, "--map SOURCE=DEST or --keep-source-host keeps the sources apart")
+		return withHint(err, sourcesApart)
 	}
 	return err
 }
 
 func manifestsHint(err error) error {
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return withHint(err, "--manifests DIR names a directory that can be written to; --manifests - prints the objects instead")
+	}
 	if errors.Is(err, bundle.ErrOtherKind) {
-		return withHint(err, "give --icsp, or leave it out, as the import before did; when the cluster is 4.13 or later, --icsp=also brings the mirror sets, and airlift convert icsp says when the old object may go")
+		return withHint(err, "--icsp=also writes both kinds, for a cluster that is 4.13 or later; when airlift convert icsp says that the old object may go, delete its file too, and give --icsp=no")
+	}
+	if errors.Is(err, bundle.ErrPolicyOfICSP) {
+		return withHint(err, "what an earlier import chose stays; --mirror-source-policy AllowContactingSource, or --icsp=no, gives it up")
 	}
 	if errors.Is(err, bundle.ErrSeveralArchitectures) {
 		return withHint(err, "--samples-arch ARCH says which one the cluster has; each needs a directory of its own, with --manifests")
@@ -326,18 +399,28 @@ func resultLine(r bundle.ImageResult) string {
 	return ""
 }
 
+// patched are the objects of a cluster that files are patches of.
+var patched = map[string]string{
+	bundle.ImageConfigFile: "image.config.openshift.io/cluster",
+	bundle.SamplesFile:     "configs.samples.operator.openshift.io/cluster",
+}
+
 // printObjects says what to do with the files, in order.
 func printObjects(w io.Writer, dir string, o *bundle.Objects) error {
+	if dir == bundle.Printed {
+		return explainStream(w, o)
+	}
 	files := o.Files()
 	steps := []struct {
 		file, line string
 		drains     []string
 	}{
 		{"apply/", "oc apply -f " + quote(filepath.Join(dir, "apply")) + "/", o.Drains},
-		{bundle.ImageConfigFile, "oc patch image.config.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.ImageConfigFile)), o.ConfigDrains},
-		{bundle.SamplesFile, "oc patch configs.samples.operator.openshift.io/cluster --type=merge --patch-file " + quote(filepath.Join(dir, bundle.SamplesFile)), nil},
+		{bundle.ImageConfigFile, "oc patch " + patched[bundle.ImageConfigFile] + " --type=merge --patch-file " + quote(filepath.Join(dir, bundle.ImageConfigFile)), o.ConfigDrains},
+		{bundle.SamplesFile, "oc patch " + patched[bundle.SamplesFile] + " --type=merge --patch-file " + quote(filepath.Join(dir, bundle.SamplesFile)), nil},
 	}
 	fmt.Fprintf(w, "written under %s: %s\n", dir, strings.Join(files, ", "))
+	sayChosen(w, dir, o.Chosen)
 	printChanges(w, o)
 	for _, step := range steps {
 		if slices.ContainsFunc(files, func(file string) bool { return strings.HasPrefix(file, step.file) }) {

@@ -35,6 +35,10 @@ type overview struct {
 	Complete   bool              `json:"complete"`
 	Incomplete []string          `json:"incomplete,omitempty"` // why not
 	Tool       string            `json:"tool"`
+	Series     string            `json:"series,omitempty"`
+	Sequence   int64             `json:"sequence"` // when the content was planned, UTC seconds
+	Base       []bundle.Base     `json:"base,omitempty"`
+	LeftOut    *bundle.Amount    `json:"leftOut,omitempty"` // blobs of the base
 	Releases   []releaseOverview `json:"releases"`
 	Streams    []streamOverview  `json:"imagestreams"`
 	Samples    []sampleOverview  `json:"samples"`
@@ -107,12 +111,17 @@ func inspect(c *cli.Context) error {
 // openToLook opens with the keys that are given; without any it opens whatever
 // is there.
 func openToLook(c *cli.Context) (*bundle.Bundle, error) {
-	trust, err := trustGiven(c)
+	trust, err := trustToLook(c)
 	if err != nil {
 		return nil, err
 	}
-	trust.Unverified = len(trust.Keys) == 0 && !trust.AllowUnsigned
 	return bundle.Open(c.Args().Slice(), trust)
+}
+
+func trustToLook(c *cli.Context) (bundle.Trust, error) {
+	trust, err := trustGiven(c)
+	trust.Unverified = len(trust.Keys) == 0 && !trust.AllowUnsigned
+	return trust, err
 }
 
 func overviewOf(b *bundle.Bundle) (*overview, error) {
@@ -127,6 +136,10 @@ func overviewOf(b *bundle.Bundle) (*overview, error) {
 		Releases: []releaseOverview{}, Streams: []streamOverview{}, Samples: []sampleOverview{}, Images: []imageOverview{},
 		Missing: append([]bundle.Missing{}, inv.Content.Missing...), Size: inv.Storage.Size,
 		Platforms: inv.Content.Platforms, Sparse: inv.Content.Sparse(),
+	}
+	o.Series, o.Sequence, o.Base = inv.About.Series, inv.About.Sequence, inv.About.Base
+	if n := len(inv.Storage.LeftOut); n > 0 {
+		o.LeftOut = &bundle.Amount{Count: n, Bytes: inv.LeftOut()}
 	}
 	for _, f := range findings {
 		o.Incomplete = append(o.Incomplete, f.Error())
@@ -183,6 +196,9 @@ func (o *overview) print(w io.Writer) error {
 	fmt.Fprintf(t, "content\t%s\n", o.Content)
 	fmt.Fprintf(t, "trust\t%s\n", o.trust())
 	state := "complete (contents not read)"
+	if o.LeftOut != nil {
+		state = "complete given its base (contents not read)"
+	}
 	if !o.Complete {
 		state = "unfinished or damaged"
 	}
@@ -191,6 +207,16 @@ func (o *overview) print(w io.Writer) error {
 		fmt.Fprintf(t, "\t%s\n", printable(why))
 	}
 	fmt.Fprintf(t, "written by\t%s\n", printable(o.Tool))
+	if o.Series != "" {
+		fmt.Fprintf(t, "series\t%s\n", o.Series)
+	}
+	fmt.Fprintf(t, "sequence\t%d (%s)\n", o.Sequence, bundle.Date(o.Sequence))
+	for _, b := range slices.Backward(o.Base) {
+		fmt.Fprintf(t, "base\t%s\n", b)
+	}
+	if o.LeftOut != nil {
+		fmt.Fprintf(t, "left out\t%s, %d bytes (%s)\n", count(o.LeftOut.Count, "blob"), o.LeftOut.Bytes, humanize.IBytes(uint64(o.LeftOut.Bytes)))
+	}
 	for _, r := range o.Releases {
 		fmt.Fprintf(t, "release\t%s %s, %s, %s\n", r.Version, r.Architecture, count(r.Components, "component"), r.Image)
 	}

@@ -6,11 +6,25 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"os/user"
+	"strconv"
 	"syscall"
 )
 
 func main() {
+	settle()
 	os.Exit(run(interruptible(), newApp(), os.Args))
+}
+
+// settle gives a home to whoever has none, neither by HOME nor by /etc/passwd: the
+// library that looks for credentials would not even read a file that is named.
+func settle() {
+	if os.Getenv("HOME") != "" {
+		return
+	}
+	if _, err := user.LookupId(strconv.Itoa(os.Getuid())); err != nil {
+		_ = os.Setenv("HOME", "/")
+	}
 }
 
 // interruptible is a context that the first SIGINT or SIGTERM ends, so that

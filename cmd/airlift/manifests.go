@@ -16,7 +16,7 @@ func manifestsCommand() *cli.Command {
 		Usage:     "write what makes a cluster use the registry, without importing",
 		ArgsUsage: "DIR…|bundle.json",
 		Description: "With the report of an import of this bundle (--report, or the one under --manifests), the same\n" +
-			"files as that import. Without, what a complete import would give, which the files say of\n" +
+			"files as that import, or a later one into the same directory. Without, what a complete import would give, which the files say of\n" +
 			"themselves; that works before the bundle travels.",
 		Flags: slices.Concat(trustFlags(), placementFlags(), objectFlags(), samplesFlags(), clusterFlags(), credentialFlags(), []cli.Flag{
 			reportFlag(),
@@ -27,6 +27,7 @@ func manifestsCommand() *cli.Command {
 }
 
 func manifests(c *cli.Context) error {
+	stdout := resultsAside(c)
 	b, err := openBundle(c, bundleDirs(c))
 	if err != nil {
 		return err
@@ -57,8 +58,9 @@ func manifests(c *cli.Context) error {
 	if err != nil {
 		return manifestsHint(err)
 	}
+	warnMirrors(objects.Warnings, nil)
 	warnReplaced(report.Options.Config)
-	return errors.Join(printSamples(c, report, objects), printObjects(c.App.Writer, dir, objects), writeSecret(c.App.Writer, dir, secret))
+	return errors.Join(printSamples(c, report, objects), writeSecret(c.App.Writer, dir, secret), printObjects(c.App.Writer, dir, objects), printStream(stdout, report, dir, objects))
 }
 
 // bundleDirs takes a bundle.json for the directory that it lies in: the
@@ -73,9 +75,8 @@ func bundleDirs(c *cli.Context) []string {
 	return dirs
 }
 
-// reportFor is the report of an import, or what it would be: a report of this
-// bundle that an import wrote is told again, one of another bundle is where the
-// placement comes from.
+// reportFor is the report of imports, or what one would be: a report that knows
+// this bundle is told again, one of other bundles is where the placement comes from.
 func reportFor(c *cli.Context, b *bundle.Bundle) (*bundle.Report, error) {
 	r, err := findRecord(c)
 	if err != nil {
@@ -85,11 +86,14 @@ func reportFor(c *cli.Context, b *bundle.Bundle) (*bundle.Report, error) {
 	switch {
 	case err != nil:
 		return nil, err
-	case r != nil && r.Content == b.Inventory.ContentID():
+	case r != nil && r.Knows(b.Inventory.ContentID()):
 		r.Options = o
 		return r.Report, nil
 	case r != nil && c.IsSet("report"):
 		return nil, usagef("%s is the report of another bundle, with content %s", r.file, r.Content)
+	case r != nil && c.Bool("prune-sources"):
+		return nil, withHint(usagef("--prune-sources: %s knows no import of this bundle", r.file),
+			"give a bundle that was imported; what the others brought is asked for too")
 	}
 	warnIdle(p, b)
 	report, err := b.Assume(p, o)

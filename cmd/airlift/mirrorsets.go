@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -19,8 +20,9 @@ import (
 
 func mirrorSetFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "scope", Value: manifest.RepositoryScope, Usage: "name each `SCOPE` once in the mirror sets: repository, namespace or registry; a wider one only where it changes nothing for other images (--keep-source-host helps)"},
-		&optionalFlag{&cli.StringFlag{Name: "icsp", DefaultText: bundle.ICSPAlso, Usage: "for clusters before 4.13: write an ImageContentSourcePolicy instead of the mirror sets; --icsp=also: beside them"}, bundle.ICSPOnly},
+		&cli.StringFlag{Name: "scope", Usage: "name each `SCOPE` once in the mirror sets: repository, namespace or registry; a wider one only where it changes nothing for other images (--keep-source-host helps; default: as an earlier import chose, else repository)"},
+		&optionalFlag{&cli.StringFlag{Name: "icsp", Usage: "for clusters before 4.13: write an ImageContentSourcePolicy instead of the mirror sets; --icsp=also: beside them; --icsp=no: no more, after imports with it"},
+			bundle.ICSPOnly, []string{bundle.ICSPAlso, bundle.ICSPNo}},
 		&cli.StringSliceFlag{Name: "merge-with", Usage: "the cluster has the mirror sets in `FILE`, from \"oc get idms,itms,imagecontentsourcepolicy -o yaml\": keep what it has of ours, refuse what conflicts with the others, warn of what hides what (may be repeated; before 4.13 there is only the last kind)"},
 		&cli.BoolFlag{Name: "prune-sources", Usage: "ask the registry for all that earlier imports brought, and drop the sources of what is gone"},
 	}
@@ -30,35 +32,60 @@ func mirrorSetFlags() []cli.Flag {
 // word, only from --flag=value.
 type optionalFlag struct {
 	*cli.StringFlag
-	alone string // the value that it has by itself
+	alone  string   // the value that it has by itself
+	values []string // that it may have otherwise
 }
 
-// String is the flag's line in the help; DefaultText is the value that it may have.
+// String is the flag's line in the help.
 func (f *optionalFlag) String() string {
-	return fmt.Sprintf("--%s[=%s]\t%s", f.Name, f.DefaultText, f.Usage)
+	return fmt.Sprintf("--%s[=%s]\t%s", f.Name, strings.Join(f.values, "|"), f.Usage)
 }
 
-// mirrorSetOptions are what the flags say of mirror sets.
+// mirrorSetOptions are what the flags say of mirror sets; what they do not say is
+// left to earlier imports.
 func mirrorSetOptions(c *cli.Context, o *bundle.ObjectOptions) error {
-	switch scope := c.String("scope"); scope {
-	case manifest.RepositoryScope:
-	case manifest.NamespaceScope, manifest.RegistryScope:
-		o.Scope = scope
-	default:
-		return usagef("--scope %s: must be %s, %s or %s", scope, manifest.RepositoryScope, manifest.NamespaceScope, manifest.RegistryScope)
+	o.Scope = c.String("scope")
+	if scopes := []string{manifest.RepositoryScope, manifest.NamespaceScope, manifest.RegistryScope}; c.IsSet("scope") && !slices.Contains(scopes, o.Scope) {
+		return usagef("--scope %s: must be %s, %s or %s", o.Scope, scopes[0], scopes[1], scopes[2])
 	}
 	if o.ICSP = c.String("icsp"); o.ICSP == "" && c.IsSet("icsp") {
-		return usagef("--icsp= has no value: must be --icsp or --icsp=%s", bundle.ICSPAlso)
+		return usagef("--icsp= has no value: must be --icsp, --icsp=%s or --icsp=%s", bundle.ICSPAlso, bundle.ICSPNo)
 	}
 	switch o.ICSP {
-	case "", bundle.ICSPOnly, bundle.ICSPAlso:
+	case "", bundle.ICSPNo:
+		return readOthers(c, o)
+	case bundle.ICSPOnly, bundle.ICSPAlso:
 	default:
-		return usagef("--icsp=%s: must be --icsp or --icsp=%s", o.ICSP, bundle.ICSPAlso)
+		return usagef("--icsp=%s: must be --icsp, --icsp=%s or --icsp=%s", o.ICSP, bundle.ICSPAlso, bundle.ICSPNo)
 	}
-	if o.ICSP != "" && o.Policy == manifest.NeverContactSource {
-		return usagef("--icsp and --mirror-source-policy %s exclude each other: an ImageContentSourcePolicy always allows to contact the source, and all objects with one source must agree", o.Policy)
+	if o.Policy == manifest.NeverContactSource {
+		return usagef("%s and --mirror-source-policy %s exclude each other: an ImageContentSourcePolicy always allows to contact the source, and all objects with one source must agree", typed("icsp", o.ICSP), o.Policy)
 	}
 	return readOthers(c, o)
+}
+
+// typed is a flag with its value as it stands on a command line.
+func typed(flag, value string) string {
+	switch {
+	case flag == "icsp" && value == bundle.ICSPOnly:
+		return "--icsp"
+	case flag == "icsp":
+		return "--icsp=" + value
+	}
+	return "--" + flag + " " + value
+}
+
+// sayChosen says which choices nobody made this time.
+func sayChosen(w io.Writer, dir string, o bundle.MirrorOptions) {
+	var flags []string
+	for _, f := range [][2]string{{"mirror-source-policy", o.Policy}, {"scope", o.Scope}, {"icsp", o.ICSP}} {
+		if f[1] != "" {
+			flags = append(flags, typed(f[0], f[1]))
+		}
+	}
+	if len(flags) > 0 {
+		fmt.Fprintf(w, "as an earlier import chose, and %s says: %s\n", filepath.Join(dir, bundle.ReportFile), strings.Join(flags, " "))
+	}
 }
 
 // readOthers reads the mirror sets of the cluster.
@@ -111,8 +138,14 @@ func printChanges(w io.Writer, o *bundle.Objects) {
 			fmt.Fprintf(w, "%s: %s %s\n", file, change.What, change.Source)
 		}
 	}
-	for _, warning := range o.Warnings {
-		say(os.Stderr, "warning: %s", warning)
+}
+
+// warnMirrors says what may surprise of mirror sets, but for what was said before.
+func warnMirrors(warnings, before []string) {
+	for _, warning := range warnings {
+		if !slices.Contains(before, warning) {
+			say(os.Stderr, "warning: %s", warning)
+		}
 	}
 }
 

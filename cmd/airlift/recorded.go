@@ -32,6 +32,9 @@ type record struct {
 func findRecord(c *cli.Context) (*record, error) {
 	file := c.String("report")
 	named := file != ""
+	if !named && c.String("manifests") == bundle.Printed {
+		return nil, nil
+	}
 	if !named {
 		file = filepath.Join(c.String("manifests"), bundle.ReportFile)
 	}
@@ -60,7 +63,7 @@ func (r *record) options(c *cli.Context) (bundle.Placement, bundle.ObjectOptions
 			return p, r.Options, ofFlag(o.flag, err)
 		}
 		if given != o.recorded {
-			return p, r.Options, withHint(usagef("--%s %s contradicts %s, which says %s", o.flag, given, r.file, cmp.Or(o.recorded, "nothing of it")),
+			return p, r.Options, withHint(usagef("%s contradicts %s, which says %s", typed(o.flag, given), r.file, o.says()),
 				"leave the flag out; or name another report with --report FILE, or another directory with --manifests DIR")
 		}
 	}
@@ -80,6 +83,14 @@ type saying struct {
 	given    func(*cli.Context) (string, error)
 }
 
+// says words what is recorded.
+func (s saying) says() string {
+	if s.flag == "icsp" {
+		return typed(s.flag, s.recorded)
+	}
+	return cmp.Or(s.recorded, "nothing of it")
+}
+
 func (r *record) said(p bundle.Placement) []saying {
 	return []saying{
 		{"to", r.Options.To, stringFlag("to")},
@@ -90,10 +101,11 @@ func (r *record) said(p bundle.Placement) []saying {
 			maps, err := parseMaps(c, p.To)
 			return mapList(maps), err
 		}},
+		{"max-nested-paths", fmt.Sprint(r.Options.MaxNestedPaths), func(c *cli.Context) (string, error) { return fmt.Sprint(c.Int("max-nested-paths")), nil }},
 		{"name", r.Options.Name, stringFlag("name")},
 		{"mirror-source-policy", r.Options.Policy, stringFlag("mirror-source-policy")},
 		{"scope", cmp.Or(r.Options.Scope, manifest.RepositoryScope), stringFlag("scope")},
-		{"icsp", r.Options.ICSP, stringFlag("icsp")},
+		{"icsp", cmp.Or(r.Options.ICSP, bundle.ICSPNo), stringFlag("icsp")},
 	}
 }
 

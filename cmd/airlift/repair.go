@@ -13,7 +13,7 @@ import (
 // repair is export --repair: it mends what verify finds.
 func repair(c *cli.Context) (err error) {
 	dir := c.String("repair")
-	for _, flag := range []string{"output", "release", "image", "images-file", "imagestreams", "from", "volume", "volume-size", "continue-on", "restart", "dry-run", "read-back", "recheck", "checkpoint", "skip-missing"} {
+	for _, flag := range []string{"output", "release", "image", "images-file", "imagestreams", "from", "volume", "volume-size", "continue-on", "restart", "dry-run", "read-back", "recheck", "checkpoint", "skip-missing", "since", "series"} {
 		if c.IsSet(flag) {
 			return usagef("--repair and --%s exclude each other", flag)
 		}

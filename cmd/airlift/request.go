@@ -21,7 +21,7 @@ const maxInputFile = 256 << 20
 
 // request is what export was asked to carry.
 func request(c *cli.Context) (bundle.Request, error) {
-	r := bundle.Request{Sparse: c.Bool("sparse"), SkipMissing: c.Bool("skip-missing"), SkipDenied: c.Bool("skip-denied")}
+	r := bundle.Request{Series: c.String("series"), Sparse: c.Bool("sparse"), SkipMissing: c.Bool("skip-missing"), SkipDenied: c.Bool("skip-denied")}
 	var err error
 	if r.Platforms, err = platformFlags(c); err != nil {
 		return r, err
@@ -126,7 +126,7 @@ func readInput(name string) ([]byte, error) {
 // Nobody's signature is needed for that: every byte is fetched by its digest, and
 // whoever signs the new bundle compares the content id, which is printed.
 func readInventory(c *cli.Context, name string) (*bundle.Inventory, error) {
-	for _, flag := range slices.Concat([]string{"release", "image", "images-file", "imagestreams", "platform", "sparse", "samples"}, samplesChoices) {
+	for _, flag := range slices.Concat([]string{"release", "image", "images-file", "imagestreams", "platform", "sparse", "samples", "since", "series"}, samplesChoices) {
 		if c.IsSet(flag) {
 			return nil, usagef("--from and --%s exclude each other", flag)
 		}

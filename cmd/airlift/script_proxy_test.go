@@ -65,6 +65,57 @@ func (w *world) proxy(ts *testscript.TestScript, args []string) {
 	ts.Setenv(first[0], p.Host)
 }
 
+func (w *world) forward(ts *testscript.TestScript, args []string) {
+	first, rest := words(ts, args, 1)
+	o := ocitest.ForwardOptions{Routes: map[string]string{}}
+	for _, arg := range rest {
+		key, value, _ := strings.Cut(arg, "=")
+		switch key {
+		case "account":
+			o.Account = value
+		case "status":
+			status, err := strconv.Atoi(value)
+			ts.Check(err)
+			o.Status = status
+		default:
+			o.Routes[key] = value
+		}
+	}
+	f := ocitest.StartForward(w.t, o)
+	w.forwards[first[0]] = f
+	ts.Setenv(first[0], f.Host)
+}
+
+func (w *world) forwarded(ts *testscript.TestScript, args []string) {
+	first, _ := words(ts, args, 1)
+	f := w.forwards[first[0]]
+	if f == nil {
+		ts.Fatalf("%s is no proxy of this script", first[0])
+	}
+	for _, r := range f.Log() {
+		fmt.Fprintln(ts.Stdout(), r.Method, r.Path)
+	}
+}
+
+func (w *world) kind(ts *testscript.TestScript, args []string) {
+	first, names := words(ts, args, 3)
+	rules, known := map[string][]ocitest.Rule{
+		"quay":      ocitest.Quay(ocitest.QuayOptions{Organisations: names, Nested: true}),
+		"flatquay":  ocitest.Quay(ocitest.QuayOptions{Organisations: names}),
+		"harbor":    ocitest.Harbor(names...),
+		"gitlab":    ocitest.GitLab(names...),
+		"ecr":       ocitest.ECR(names...),
+		"zot":       ocitest.Zot(false),
+		"openshift": ocitest.OpenShift(),
+	}[first[2]]
+	if !known {
+		ts.Fatalf("there is no kind of registry %s", first[2])
+	}
+	p := ocitest.Emulate(w.t, first[1], rules)
+	w.proxies[first[0]] = p
+	ts.Setenv(first[0], p.Host)
+}
+
 // awaited is how long a script waits for a request, which comes within
 // milliseconds if it comes.
 const awaited = 30 * time.Second

@@ -24,10 +24,12 @@ func TestMain(m *testing.M) {
 // TestScripts runs testdata/script/*.txtar, each in an empty directory, with
 // airlift and exits among the programs and these commands:
 //
-//	registry NAME [tls|nosan|memory|sparse] [USER:PASSWORD]…
+//	registry NAME [tls|nosan|expired|clients|memory|sparse] [as=HOST] [USER:PASSWORD]…
 //		starts a registry, which with sparse takes lists whose images are not
-//		all there, and sets $NAME to its host, ${NAME}_CA to the file
-//		of its CA and ${NAME}_AUTH to an auth file for it, of the first user.
+//		all there, with clients wants certificates of them, and with as has a
+//		further name in its own; sets $NAME to its host, ${NAME}_CA,
+//		${NAME}_CERT and ${NAME}_KEY to the files of its CA, certificate and key
+//		and ${NAME}_AUTH to an auth file for it, of the first user.
 //	tokens NAME REGISTRY USER:PASSWORD:ACTIONS…
 //		serves a registry at $NAME to who has a token for it; ACTIONS are pull,
 //		push or pull,push.
@@ -56,6 +58,15 @@ func TestMain(m *testing.M) {
 //	proxy NAME REGISTRY [REQUESTS FAULT]…
 //		serves a registry through a proxy at $NAME, which does a fault to the
 //		requests, "METHOD /path", that a pattern matches.
+//	forward NAME [account=USER:PASSWORD|status=N] [HOST=REGISTRY]…
+//		serves as an HTTP proxy at $NAME, which alone knows where the hosts are;
+//		it demands an account, or answers all with a status.
+//	forwarded NAME
+//		prints what that proxy was asked so far, "METHOD host".
+//	kind NAME REGISTRY KIND [WORD]…
+//		serves a registry at $NAME by the rules of a kind: quay with its
+//		organisations, flatquay which has no nested names, harbor with its
+//		projects, gitlab likewise, ecr with its repositories, zot, openshift.
 //	await NAME REQUESTS
 //		waits until a proxy has seen such a request.
 //	requests NAME
@@ -75,20 +86,23 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"registry": inWorld((*world).registry),
-			"tokens":   inWorld((*world).tokens),
-			"release":  inWorld((*world).release),
-			"samples":  inWorld((*world).samples),
-			"assets":   inWorld((*world).assets),
-			"pulls":    inWorld((*world).pulls),
-			"image":    inWorld((*world).image),
-			"delete":   inWorld((*world).delete),
-			"holds":    inWorld((*world).holds),
-			"proxy":    inWorld((*world).proxy),
-			"await":    inWorld((*world).await),
-			"requests": inWorld((*world).requests),
-			"signal":   inWorld((*world).signal),
-			"readonly": inWorld((*world).readonly),
+			"registry":  inWorld((*world).registry),
+			"tokens":    inWorld((*world).tokens),
+			"release":   inWorld((*world).release),
+			"samples":   inWorld((*world).samples),
+			"assets":    inWorld((*world).assets),
+			"pulls":     inWorld((*world).pulls),
+			"image":     inWorld((*world).image),
+			"delete":    inWorld((*world).delete),
+			"holds":     inWorld((*world).holds),
+			"proxy":     inWorld((*world).proxy),
+			"forward":   inWorld((*world).forward),
+			"forwarded": inWorld((*world).forwarded),
+			"kind":      inWorld((*world).kind),
+			"await":     inWorld((*world).await),
+			"requests":  inWorld((*world).requests),
+			"signal":    inWorld((*world).signal),
+			"readonly":  inWorld((*world).readonly),
 		},
 	})
 }

@@ -26,12 +26,13 @@ type world struct {
 	builders map[string]*ocitest.Builder // by the registry's host
 	releases map[string]ocitest.Release  // by the script's name for them
 	proxies  map[string]*ocitest.Proxy   // likewise
+	forwards map[string]*ocitest.Forward // likewise
 }
 
 type worldKey struct{}
 
 func newWorld(t testing.TB) *world {
-	return &world{t, map[string]*ocitest.Builder{}, map[string]ocitest.Release{}, map[string]*ocitest.Proxy{}}
+	return &world{t, map[string]*ocitest.Builder{}, map[string]ocitest.Release{}, map[string]*ocitest.Proxy{}, map[string]*ocitest.Forward{}}
 }
 
 // inWorld makes a script's command of a method that takes the words after it.
@@ -74,6 +75,12 @@ func (w *world) registry(ts *testscript.TestScript, args []string) {
 		case arg == "memory":
 			w.memory(ts, name[0])
 			return
+		case strings.HasPrefix(arg, "as="):
+			opts.Names = append(opts.Names, strings.TrimPrefix(arg, "as="))
+		case arg == "clients":
+			opts.TLS, opts.Clients = true, true
+		case arg == "expired":
+			opts.TLS, opts.Expired = true, true
 		case arg == "sparse":
 			opts.Sparse = true
 		case arg == "tls" || arg == "nosan":
@@ -86,7 +93,10 @@ func (w *world) registry(ts *testscript.TestScript, args []string) {
 	w.builders[started.Host] = started.Builder()
 	ts.Setenv(name[0], started.Host)
 	ts.Setenv(name[0]+"_CA", started.CAFile)
+	ts.Setenv(name[0]+"_CERT", started.CertFile)
+	ts.Setenv(name[0]+"_KEY", started.KeyFile)
 	ts.Setenv(name[0]+"_AUTH", started.Authfile)
+	ts.Setenv(name[0]+"_ROOT", started.Root)
 }
 
 // tokens starts a registry with tokens before one without.

@@ -30,10 +30,12 @@ package main
 //     143  interrupted by SIGTERM
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,6 +71,21 @@ func printError(w io.Writer, err error) {
 // say writes one of the lines that stderr holds.
 func say(w io.Writer, format string, args ...any) {
 	fmt.Fprintf(w, "airlift: %s\n", printable(fmt.Sprintf(format, args...)))
+}
+
+// saidLines says what is written to it, a line at a time.
+type saidLines struct{ begun []byte }
+
+func (l *saidLines) Write(p []byte) (int, error) {
+	l.begun = append(l.begun, p...)
+	for {
+		line, rest, ended := bytes.Cut(l.begun, []byte("\n"))
+		if !ended {
+			return len(p), nil
+		}
+		say(os.Stderr, "%s", line)
+		l.begun = rest
+	}
 }
 
 // printable is s with every character that a terminal would act on, or not

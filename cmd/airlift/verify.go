@@ -51,7 +51,7 @@ func verifyBundle(c *cli.Context) error {
 		return err
 	}
 	if asJSON {
-		return errors.Join(printFindings(c.App.Writer, findings), verdict(findings))
+		return errors.Join(printFindings(c.App.Writer, b, findings), verdict(findings))
 	}
 	if len(findings) > 0 {
 		return verdict(findings)
@@ -82,7 +82,7 @@ func verifyStream(c *cli.Context, asJSON bool) error {
 	}
 	switch {
 	case asJSON && (err == nil || len(found) > 0):
-		return errors.Join(printFindings(c.App.Writer, found), err)
+		return errors.Join(printFindings(c.App.Writer, s.Bundle, found), err)
 	case err != nil:
 		return err
 	}
@@ -132,16 +132,33 @@ func check(c *cli.Context, b *bundle.Bundle) ([]bundle.Finding, error) {
 	return b.Check(c.Context, bundle.CheckOptions{Sums: c.Bool("sums"), Progress: shown.event})
 }
 
-func printFindings(w io.Writer, findings []bundle.Finding) error {
+func printFindings(w io.Writer, b *bundle.Bundle, findings []bundle.Finding) error {
 	if findings == nil {
 		findings = []bundle.Finding{}
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", " ")
-	return e.Encode(map[string]any{"findings": findings})
+	all := map[string]any{"findings": findings}
+	if base := b.Inventory.About.Base; len(base) > 0 {
+		all["base"] = base // complete given that
+	}
+	return e.Encode(all)
 }
 
 func printVerified(c *cli.Context, b *bundle.Bundle) error {
+	what := "every byte is as it should be"
+	if c.Bool("quick") {
+		what = "signatures, names and sizes are as they should be; contents were not read"
+	}
+	if words := leftOutWords(b.Inventory); words != "" {
+		what += fmt.Sprintf("\ncomplete given the base %s, which has what is left out: %s", bundle.BaseWords(b.Inventory.About.Base), words)
+	}
+	_, err := fmt.Fprintf(c.App.Writer, "%s\n%s\ncontent %s\n", what, signedBy(b), b.Inventory.ContentID())
+	return err
+}
+
+// signedBy says whose signatures a bundle has.
+func signedBy(b *bundle.Bundle) string {
 	signed := "signed by nobody"
 	if len(b.Signers) > 0 {
 		signed = "signed by " + strings.Join(b.Signers, ", ")
@@ -149,10 +166,5 @@ func printVerified(c *cli.Context, b *bundle.Bundle) error {
 	if len(b.Unchecked) > 0 {
 		signed += " (not checked: " + strings.Join(b.Unchecked, ", ") + ")"
 	}
-	what := "every byte is as it should be"
-	if c.Bool("quick") {
-		what = "signatures, names and sizes are as they should be; contents were not read"
-	}
-	_, err := fmt.Fprintf(c.App.Writer, "%s\n%s\ncontent %s\n", what, signed, b.Inventory.ContentID())
-	return err
+	return signed
 }

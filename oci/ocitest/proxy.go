@@ -31,6 +31,7 @@ type Fault struct {
 
 	Drop        bool // close the connection without an answer; the target is not asked
 	Lose        bool // let the target act, then close the connection without an answer
+	BreakUpload bool // let the target have At bytes of the request's body, then break the connections to both sides
 	CutUpload   bool // read At bytes of the request's body and close the connection; the target is not asked
 	IgnoreRange bool // take Range away, as a registry does that does not know it
 
@@ -46,6 +47,7 @@ type Fault struct {
 type Request struct {
 	Method, Path, Query string
 	Header              http.Header
+	Length              int64 // of the body; -1 = it did not say
 }
 
 // Proxy is a reverse proxy that misbehaves and remembers what it was asked.
@@ -162,16 +164,33 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case f.Status != 0:
 		f.answer(w)
 		return
+	case f.BreakUpload:
+		r.Body = &brokenBody{r.Body, f.At}
 	case f.IgnoreRange:
 		r.Header.Del("Range")
 	}
 	p.next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), faultKey{}, f)))
 }
 
+// brokenBody is the body of a request that breaks off.
+type brokenBody struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *brokenBody) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}
+
 func (p *Proxy) remember(r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.seen = append(p.seen, Request{r.Method, r.URL.Path, r.URL.RawQuery, r.Header.Clone()})
+	p.seen = append(p.seen, Request{r.Method, r.URL.Path, r.URL.RawQuery, r.Header.Clone(), r.ContentLength})
 }
 
 // wait waits for d and reports whether the client and the test are still

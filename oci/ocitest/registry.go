@@ -21,7 +21,7 @@ import (
 
 const (
 	registryProgram = "docker-registry"
-	sparseProgram   = "registry"       // distribution 3
+	threeProgram    = "registry"       // distribution 3
 	startLimit      = 20 * time.Second // until the registry answers; it takes some 40 ms
 	startTries      = 5                // ports to try: a free port may be taken in between
 	markHeader      = "X-Ocitest-Mark" // tells our own process from another at the same port
@@ -32,24 +32,33 @@ type Registry struct {
 	Host     string // 127.0.0.1:port
 	URL      string // http://127.0.0.1:port, https with TLS
 	CAFile   string // PEM of the CA to trust; "" without TLS or with certificates from outside
+	CertFile string // PEM of the server's certificate; "" without TLS
+	KeyFile  string // and of its key
 	Authfile string // an auth.json with the user's credentials; "" without a user
 	Root     string // the storage directory, laid out by the registry
 
 	user, password string
 	client         *http.Client
+	program        string
+	config         string // its file
 }
 
 // RegistryOptions are the ways to run a registry; the zero value is plain HTTP
 // without credentials.
 type RegistryOptions struct {
 	TLS      bool   // serve with a certificate of a new private CA
+	Expired  bool   // with TLS: the certificate has expired
 	NoSAN    bool   // with TLS: the certificate has a common name only
 	CertFile string // with TLS: serve this certificate, PEM, instead
 	KeyFile  string // and this key of it
 	User     string // demand this user, by htpasswd
 	Password string
 	Others   map[string]string // passwords of further users, who may do the same
-	Sparse   bool              // run distribution 3, set to take indexes whose children are not all there
+	Tokens   *Issuer           // demand tokens of this issuer
+	Names    []string          // with TLS: further names in the certificate
+	Clients  bool              // with TLS: demand a certificate of the same authority of clients; the server's is one
+	Three    bool              // run distribution 3, which refuses indexes whose children are not all there
+	Sparse   bool              // run distribution 3, set to take such indexes
 }
 
 // StartRegistry runs Debian's docker-registry 2.8 on a free loopback port over
@@ -67,17 +76,26 @@ func StartRegistryWith(t testing.TB, opts RegistryOptions) *Registry {
 	t.Helper()
 	program := Program(t, opts.program())
 	dir := t.TempDir()
-	r := &Registry{Root: filepath.Join(dir, "root"), user: opts.User, password: opts.Password}
+	r := &Registry{Root: filepath.Join(dir, "root"), program: program, config: filepath.Join(dir, configFile), user: opts.User, password: opts.Password}
 	config := registryConfig{dir: dir, root: r.Root, mark: rand.Text(), sparse: opts.Sparse}
 	scheme := "http"
 	if opts.TLS {
 		scheme = "https"
 		r.CAFile, config.cert, config.key = serverCertificate(t, opts)
+		r.CertFile, r.KeyFile = config.cert, config.key
 	}
 	if opts.User != "" {
 		config.htpasswd = writeHtpasswd(t, dir, opts)
 	}
+	config.tokens = opts.Tokens
 	r.client = r.newClient(t)
+	if opts.Clients {
+		config.clientCA = r.CAFile
+		withOwnCertificate(t, r.client, config)
+	}
+	if opts.Tokens != nil {
+		r.client.Transport = tokenLogin{opts.Tokens, r.client.Transport}
+	}
 	for range startTries {
 		r.Host = freePort(t)
 		r.URL = scheme + "://" + r.Host
@@ -91,8 +109,8 @@ func StartRegistryWith(t testing.TB, opts RegistryOptions) *Registry {
 }
 
 func (o RegistryOptions) program() string {
-	if o.Sparse {
-		return sparseProgram
+	if o.Three || o.Sparse {
+		return threeProgram
 	}
 	return registryProgram
 }
@@ -139,7 +157,7 @@ func serverCertificate(t testing.TB, opts RegistryOptions) (ca, cert, key string
 	if opts.CertFile != "" {
 		return "", opts.CertFile, opts.KeyFile
 	}
-	c := WriteCertificates(t, opts.NoSAN)
+	c := WriteCertificatesWith(t, CertificateOptions{NoSAN: opts.NoSAN, Expired: opts.Expired, Names: opts.Names})
 	return c.CAFile, c.CertFile, c.KeyFile
 }
 
@@ -212,6 +230,17 @@ func insecureTransport() *http.Transport {
 	return transport
 }
 
+// withOwnCertificate makes a client show the certificate of the server, which
+// the authority of the server's clients may have signed.
+func withOwnCertificate(t testing.TB, client *http.Client, c registryConfig) {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.Transport.(login).next.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{pair}
+}
+
 // login adds credentials to every request.
 type login struct {
 	next           http.RoundTripper
@@ -231,6 +260,8 @@ type registryConfig struct {
 	dir, root, mark string
 	cert, key       string
 	htpasswd        string
+	tokens          *Issuer
+	clientCA        string
 	sparse          bool
 }
 
@@ -246,7 +277,14 @@ func (c registryConfig) yaml(addr string) []byte {
 	fmt.Fprintf(&b, "http:\n  addr: %q\n  secret: ocitest\n", addr)
 	fmt.Fprintf(&b, "  headers: {%s: [%q]}\n", markHeader, c.mark)
 	if c.cert != "" {
-		fmt.Fprintf(&b, "  tls: {certificate: %q, key: %q}\n", c.cert, c.key)
+		fmt.Fprintf(&b, "  tls:\n    certificate: %q\n    key: %q\n", c.cert, c.key)
+	}
+	if c.clientCA != "" {
+		fmt.Fprintf(&b, "    clientcas: [%q]\n", c.clientCA)
+	}
+	if c.tokens != nil {
+		fmt.Fprintf(&b, "auth: {token: {realm: %q, service: %q, issuer: %q, rootcertbundle: %q}}\n",
+			c.tokens.Realm, issuerService, issuerName, c.tokens.bundle)
 	}
 	if c.htpasswd != "" {
 		fmt.Fprintf(&b, "auth: {htpasswd: {realm: ocitest, path: %q}}\n", c.htpasswd)

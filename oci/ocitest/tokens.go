@@ -17,7 +17,7 @@ import (
 // TokenUser is an account of a registry with tokens.
 type TokenUser struct {
 	Password string
-	Actions  []string // "pull", "push": what any token may be for
+	Actions  []string // "pull", "push", "delete": what any token may be for
 }
 
 // StartTokens serves a registry (HOST:PORT over plain HTTP) with the login of
@@ -53,7 +53,8 @@ func StartTokens(t testing.TB, target string, users map[string]TokenUser) (host 
 
 var ofRepository = regexp.MustCompile(`^/v2/(.+)/(manifests|blobs|tags|referrers)/`)
 
-// scopeOf is what a request needs; "" for the request that only says hello.
+// scopeOf is what a request needs; "" for the request that only says hello
+// (distribution/distribution, registry/handlers/app.go, appendAccessRecords).
 func scopeOf(r *http.Request) string {
 	found := ofRepository.FindStringSubmatch(r.URL.Path)
 	switch {
@@ -61,6 +62,8 @@ func scopeOf(r *http.Request) string {
 		return ""
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		return "repository:" + found[1] + ":pull"
+	case r.Method == http.MethodDelete:
+		return "repository:" + found[1] + ":delete"
 	}
 	return "repository:" + found[1] + ":push"
 }

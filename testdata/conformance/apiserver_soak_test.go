@@ -40,7 +40,6 @@ const serverModule = "k8s.io/apiextensions-apiserver"
 // serverCRDs are those of all that airlift writes or patches.
 var serverCRDs = append(slices.Clone(crdFiles),
 	"payload-manifests/crds/0000_10_config-operator_01_images.crd.yaml",
-	"payload-manifests/crds/0000_10_config-operator_01_imagecontentsourcepolicies.crd.yaml",
 )
 
 // apiServer is a real API server with etcd behind it.

@@ -61,6 +61,10 @@ func TestClusterPullsWhatWasCarried(t *testing.T) {
 		"one for both":       newFar(t, "", "quay.io/openshift-release-dev/ocp-release=ocp/release", "quay.io/openshift-release-dev/ocp-v4.0-art-dev=ocp/release"),
 		"mapped to new ones": newFar(t, "/m", "quay.io=q", "quay.io/example/nested=n", "docker.io/library/tool=deep/er/tool"),
 		"never the source":   never(newFar(t, "/mirror")),
+		"folded":             folded(newFar(t, "/mirror"), 2),
+		"folded, with hosts": folded(keepHosts(newFar(t, "")), 2),
+		"folded to one":      folded(newFar(t, ""), 1),
+		"folded, as wide":    folded(wide(newFar(t, "/mirror"), airlift.RegistryScope), 3),
 	} {
 		t.Run(name, func(t *testing.T) {
 			carry(t, n, f, request)
@@ -74,7 +78,12 @@ func TestClusterPullsWhatWasCarried(t *testing.T) {
 }
 
 func keepHosts(f *far) *far { f.placement.KeepSourceHost = true; return f }
-func never(f *far) *far     { f.policy = airlift.NeverContactSource; return f }
+func folded(f *far, most int) *far {
+	f.placement.MaxNestedPaths = most
+	return f
+}
+func wide(f *far, scope string) *far { f.scope = scope; return f }
+func never(f *far) *far              { f.policy = airlift.NeverContactSource; return f }
 
 // expectReferrer looks for the artifact that refers to an image where clients
 // look for it, in the repository that served the image.

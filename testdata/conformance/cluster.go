@@ -38,7 +38,12 @@ type Place struct {
 //
 // The operator's own checks of mirror sets are not run.
 func NewCluster(dir string, insecure []string, mirrorSets ...[]byte) (*Cluster, error) {
-	conf, err := registriesConf(insecure, nil, mirrorSets)
+	return blockingCluster(dir, insecure, nil, mirrorSets)
+}
+
+// blockingCluster is NewCluster with blockedRegistries too.
+func blockingCluster(dir string, insecure, blocked []string, mirrorSets [][]byte) (*Cluster, error) {
+	conf, err := registriesConf(insecure, blocked, mirrorSets)
 	if err != nil {
 		return nil, err
 	}

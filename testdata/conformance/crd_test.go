@@ -61,12 +61,12 @@ func TestWrittenPolicy(t *testing.T) {
 		t.Errorf("%v\n%s", err, text)
 	}
 	for kind := range mirrorKinds {
-		_, made, err := manifest.ConvertPolicies(text, kind)
+		made, err := manifest.ConvertPolicies(text, kind)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := schemas(t).Check(made); err != nil {
-			t.Errorf("%v\n%s", err, made)
+		if err := schemas(t).Check(made[0].YAML); err != nil {
+			t.Errorf("%v\n%s", err, made[0].YAML)
 		}
 	}
 }

@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	airlift v0.0.0
+	cuelabs.dev/go/oci/ociregistry v0.0.0-20251212221603-3adeb8663819
 	github.com/BurntSushi/toml v1.6.0
 	github.com/containers/image/v5 v5.36.2
 	github.com/google/go-cmp v0.7.0

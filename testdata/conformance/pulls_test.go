@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containers/image/v5/docker/policyconfiguration"
 	"github.com/containers/image/v5/docker/reference"
 	"github.com/containers/image/v5/pkg/sysregistriesv2"
 	"github.com/google/go-cmp/cmp"
@@ -82,10 +83,11 @@ func rewritten(from, registry string) string {
 	return registry + "/" + parts[1] + "/" + parts[2]
 }
 
-// randomContent has images of all kinds of references, and streams that name
-// some of them.
-func randomContent(r *rand.Rand) *bundle.Content {
-	c := &bundle.Content{}
+// randomContent has images of all kinds of references, streams that name some of
+// them, lists that lack a child, and what a registry holds under some names: the
+// child that is carried.
+func randomContent(r *rand.Rand) (c *bundle.Content, held map[string]digest.Digest) {
+	c, held = &bundle.Content{}, map[string]digest.Digest{}
 	for i := range 1 + r.IntN(6) {
 		from := randomScope(r, false)
 		d := digest.FromString(fmt.Sprint(i))
@@ -107,6 +109,19 @@ func randomContent(r *rand.Rand) *bundle.Content {
 			continue
 		}
 		c.Images = append(c.Images, bundle.Image{Reference: ref.String(), Digest: d})
+		child, other := digest.FromString(fmt.Sprint("child ", i)), digest.FromString(fmt.Sprint("other ", i))
+		list := bundle.Node{Digest: d, Children: []digest.Digest{child, other}}
+		c.Nodes = append(c.Nodes, bundle.Node{Digest: child})
+		if r.IntN(2) == 0 {
+			list.Absent = []digest.Digest{other}
+		} else {
+			c.Nodes = append(c.Nodes, bundle.Node{Digest: other})
+		}
+		c.Nodes = append(c.Nodes, list)
+		held[ref.String()] = []digest.Digest{d, child, other}[r.IntN(3)]
+		if r.IntN(4) == 0 {
+			c.Releases = append(c.Releases, bundle.Release{Image: ref.String()})
+		}
 		if r.IntN(2) == 0 {
 			name := []string{"own", "ruby", "jenkins", "skipped"}[r.IntN(4)]
 			c.Streams = append(c.Streams, bundle.ImageStream{
@@ -114,7 +129,50 @@ func randomContent(r *rand.Rand) *bundle.Content {
 			})
 		}
 	}
-	return c
+	return c, held
+}
+
+// standing are the digests that the cluster asks for, by references as it says
+// them: of a sparse list, the child that stands for it under its tag.
+func standing(t *testing.T, c *bundle.Content, held map[string]digest.Digest) map[string]digest.Digest {
+	t.Helper()
+	sparse := map[digest.Digest]digest.Digest{} // the carried children
+	for _, n := range c.Nodes {
+		if len(n.Absent) > 0 {
+			sparse[n.Digest] = n.Children[0]
+		}
+	}
+	asked := map[string]digest.Digest{}
+	for _, i := range c.Images {
+		d, name := i.Digest, nameOf(t, i.Reference)
+		if child, is := sparse[d]; is && held[i.Reference] == child && !strings.Contains(i.Reference, "@") {
+			d = child
+		}
+		asked[i.Reference] = d
+		if _, attached := subject(i.Reference); !attached && !strings.Contains(i.Reference, "@") {
+			asked[name+"@"+d.String()] = d
+		}
+	}
+	return asked
+}
+
+// rejects says whether policy.json, as the operator writes it for blocked
+// registries and releases, rejects an image: the most specific scope decides.
+func rejects(t *testing.T, ref string, blocked []string, released []bundle.Release) bool {
+	t.Helper()
+	named, err := reference.ParseNamed(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, scope := range policyconfiguration.DockerReferenceNamespaces(named) {
+		if slices.ContainsFunc(released, func(r bundle.Release) bool { return nameOf(t, r.Image) == scope }) {
+			return false
+		}
+		if slices.Contains(blocked, scope) {
+			return true
+		}
+	}
+	return false
 }
 
 // subject is what a node asks for before it asks for an attachment.
@@ -131,42 +189,66 @@ func subject(ref string) (at string, attached bool) {
 func TestPullsProperty(t *testing.T) {
 	r := rand.New(rand.NewPCG(21, 22))
 	counts := map[string]int{}
-	for range 800 {
+	for range 1000 {
 		sets := randomSets(r)
 		texts := objectsOf(t, sets)
 		dir := t.TempDir()
 		registry := []string{"q.io:5000", "q.io", "b.lan/a", "none"}[r.IntN(4)]
 		insecure := writePatches(t, dir, r, registry)
-		cluster, err := bundle.ReadCluster(dir, append(bytes.Join(texts, []byte("---\n")), "\n"...), "m.lan")
+		stated := bundle.Stated{MirrorSets: append(bytes.Join(texts, []byte("---\n")), "\n"...), Image: &manifest.ImageConfig{}}
+		for range r.IntN(2) {
+			stated.Image.Blocked = append(stated.Image.Blocked, randomScope(r, true))
+		}
+		blocked := stated.Image.Blocked
+		cluster, err := bundle.ReadCluster(dir, "m.lan", stated)
 		if len(texts) == 0 {
 			continue
 		}
-		if _, refused := registriesConf(insecure, nil, texts); refused != nil || err != nil {
+		if _, refused := registriesConf(insecure, blocked, texts); refused != nil || err != nil {
 			if (refused == nil) != (err == nil) {
 				t.Fatalf("airlift says %v, the operator %v", err, refused)
 			}
 			continue
 		}
-		nodes, err := NewCluster(t.TempDir(), insecure, texts...)
+		nodes, err := blockingCluster(t.TempDir(), insecure, blocked, texts)
 		if err != nil {
 			t.Fatal(err)
 		}
 		streams := newImporter(t, texts)
-		content := randomContent(r)
+		content, held := randomContent(r)
+		asked := standing(t, content, held)
 		from := map[string]string{}
 		for _, s := range content.Streams {
 			for _, tag := range s.Tags {
 				from[s.Name+":"+tag.Name] = tag.From
 			}
 		}
-		for _, p := range cluster.Pulls(content, nil) {
+		for _, p := range cluster.Pulls(content.Standing(held), nil) {
 			counts[p.Way]++
 			if p.Way == bundle.ByNode {
+				if want, is := asked[p.Reference]; !is || p.Digest != want {
+					t.Fatalf("a node asks for %s of %s, not %s", p.Digest, p.Reference, want)
+				}
+				if held[p.Reference] == p.Digest && !hasImage(content, p.Digest) {
+					counts["a child"]++
+				}
+				if rejects(t, p.Reference, blocked, content.Releases) {
+					if counts["rejected"]++; p.Fault == nil {
+						t.Fatalf("nodes reject %s with %q blocked", p.Reference, blocked)
+					}
+					continue
+				}
 				expectNode(t, nodes, p)
 				continue
 			}
 			for _, stream := range p.Streams {
 				want := from[stream]
+				if slices.Contains(blocked, registry) && p.Way == bundle.BySamples {
+					if p.Fault == nil {
+						t.Fatalf("the samples operator creates %s, with %s blocked", p.Reference, registry)
+					}
+					continue
+				}
 				if p.Way == bundle.BySamples {
 					want = rewritten(want, registry)
 				}
@@ -183,6 +265,9 @@ func TestPullsProperty(t *testing.T) {
 				if (p.Way == bundle.BySamples) != (registry != "none" && !strings.HasPrefix(stream, "own:") && !strings.HasPrefix(stream, "jenkins:")) {
 					t.Fatalf("%s comes by way of the %s", stream, p.Way)
 				}
+			}
+			if p.Way == bundle.BySamples && slices.Contains(blocked, registry) {
+				continue
 			}
 			if p.Fault != nil {
 				if _, err := reference.ParseNormalizedNamed(p.Reference); err == nil {
@@ -202,11 +287,15 @@ func TestPullsProperty(t *testing.T) {
 			}
 		}
 	}
-	for way, least := range map[string]int{bundle.ByNode: 2000, bundle.ByImporter: 300, bundle.BySamples: 100, "mirrored " + bundle.ByImporter: 30, "mirrored " + bundle.BySamples: 5} {
+	for way, least := range map[string]int{bundle.ByNode: 2000, bundle.ByImporter: 300, bundle.BySamples: 100, "mirrored " + bundle.ByImporter: 30, "mirrored " + bundle.BySamples: 5, "a child": 50, "rejected": 50} {
 		if counts[way] < least {
 			t.Errorf("%d pulls were %s: too few to mean much", counts[way], way)
 		}
 	}
+}
+
+func hasImage(c *bundle.Content, d digest.Digest) bool {
+	return slices.ContainsFunc(c.Images, func(i bundle.Image) bool { return i.Digest == d })
 }
 
 // writePatches writes what the samples operator and the nodes are told, unless

@@ -109,16 +109,29 @@ func TestRegistriesConfTruth(t *testing.T) {
 		"shadowed by the longer prefix": {[]manifest.MirrorSet{idms(release + " m.lan/ocp/release"), itms("quay.io m.lan/quay")}, manifest.RegistrySources{}, []string{release, "quay.io/foo/bar"}, release + " | m.lan/ocp/release " + release},
 		"no longer, over the same sources": {[]manifest.MirrorSet{idms(release+" m.lan/ocp/release", "quay.io m.lan/quay"), itms(release+" m.lan/ocp/release", "quay.io m.lan/quay")}, manifest.RegistrySources{},
 			[]string{release, "quay.io/foo/bar"}, "m.lan/ocp/release " + release + " | m.lan/ocp/release " + release},
-		"never, by one kind for both": {[]manifest.MirrorSet{idms("!quay.io/a m.lan/x"), itms("!quay.io/a m.lan/x")}, manifest.RegistrySources{}, []string{"quay.io/a/b"}, "m.lan/x/b !quay.io/a/b | m.lan/x/b !quay.io/a/b"},
-		"empty and self-only sets":    {[]manifest.MirrorSet{idms("quay.io/a", "quay.io/b quay.io/b", "quay.io/b m.lan/b")}, manifest.RegistrySources{}, []string{"quay.io/b/c", "quay.io/a/c"}, "quay.io/b/c | m.lan/b/c quay.io/b/c"},
-		"an empty set's policy":       {[]manifest.MirrorSet{idms("!quay.io/a")}, manifest.RegistrySources{}, []string{"quay.io/a/b"}, "quay.io/a/b | quay.io/a/b"},
-		"policies count as digests":   {[]manifest.MirrorSet{icsp("quay.io/a m2.lan"), idms("quay.io/a m1.lan m2.lan")}, manifest.RegistrySources{}, []string{"quay.io/a/b"}, "quay.io/a/b | m1.lan/b m2.lan/b quay.io/a/b"},
-		"orders that agree":           {[]manifest.MirrorSet{idms("q.io b.lan c.lan"), idms("q.io a.lan b.lan")}, manifest.RegistrySources{}, []string{"q.io/x"}, "q.io/x | a.lan/x b.lan/x c.lan/x q.io/x"},
-		"orders that do not":          {[]manifest.MirrorSet{idms("q.io b.lan c.lan"), idms("q.io c.lan b.lan a.lan")}, manifest.RegistrySources{}, []string{"q.io/x"}, "q.io/x | a.lan/x b.lan/x c.lan/x q.io/x"},
-		"the source before a mirror":  {[]manifest.MirrorSet{idms("q.io/a q.io/a m.lan")}, manifest.RegistrySources{}, []string{"q.io/a/x"}, "q.io/a/x | q.io/a/x m.lan/x q.io/a/x"},
-		"wildcard":                    {[]manifest.MirrorSet{itms("*.redhat.io m.lan/rh")}, manifest.RegistrySources{}, []string{"registry.redhat.io/a/b", "redhat.io/a/b", "x.redhat.io:5000/a", "q.io/x.redhat.io/a", "a.redhat.io.redhat.io/b"}, "m.lan/rh/a/b registry.redhat.io/a/b | registry.redhat.io/a/b"},
+		"never, by one kind for both":           {[]manifest.MirrorSet{idms("!quay.io/a m.lan/x"), itms("!quay.io/a m.lan/x")}, manifest.RegistrySources{}, []string{"quay.io/a/b"}, "m.lan/x/b !quay.io/a/b | m.lan/x/b !quay.io/a/b"},
+		"never, of digests alone, for tags too": {[]manifest.MirrorSet{idms("!quay.io/a m.lan/x")}, manifest.RegistrySources{}, []string{"quay.io/a/b"}, "!quay.io/a/b | m.lan/x/b !quay.io/a/b"},
+		"never, of tags alone, for digests too": {[]manifest.MirrorSet{itms("!quay.io/a m.lan/x")}, manifest.RegistrySources{}, []string{"quay.io/a/b"}, "m.lan/x/b !quay.io/a/b | !quay.io/a/b"},
+		"never, and what lies below":            {[]manifest.MirrorSet{idms("!quay.io/a m.lan/x", "quay.io/a/b m.lan/y"), itms("!quay.io/a m.lan/x")}, manifest.RegistrySources{}, []string{"quay.io/a/c/d", "quay.io/a/b/c"}, "m.lan/x/c/d !quay.io/a/c/d | m.lan/x/c/d !quay.io/a/c/d"},
+		"allowed is nothing said": {[]manifest.MirrorSet{{Kind: manifest.DigestMirrorSet, Name: "a", Mirrors: []manifest.Mirror{{Source: "quay.io/a", Mirrors: []string{"m.lan"}, Policy: manifest.AllowContactingSource}}}, itms("quay.io/a m.lan"), icsp("quay.io/a n.lan")},
+			manifest.RegistrySources{}, []string{"quay.io/a/b"}, "m.lan/b quay.io/a/b | m.lan/b n.lan/b quay.io/a/b"},
+		"shadowed by a longer one for tags": {[]manifest.MirrorSet{itms(release + " m.lan/ocp/release"), idms("quay.io m.lan/quay")}, manifest.RegistrySources{}, []string{release, "quay.io/foo/bar"}, "m.lan/ocp/release " + release + " | " + release},
+		"shadowed by a policy":              {[]manifest.MirrorSet{icsp(release + " m.lan/ocp/release"), itms("quay.io m.lan/quay")}, manifest.RegistrySources{}, []string{release}, release + " | m.lan/ocp/release " + release},
+		"digests have no tag's mirror":      {[]manifest.MirrorSet{itms("quay.io m.lan/quay")}, manifest.RegistrySources{}, []string{"quay.io/foo/bar"}, "m.lan/quay/foo/bar quay.io/foo/bar | quay.io/foo/bar"},
+		"tags have no policy's mirror":      {[]manifest.MirrorSet{icsp("quay.io m.lan/quay")}, manifest.RegistrySources{}, []string{"quay.io/foo/bar"}, "quay.io/foo/bar | m.lan/quay/foo/bar quay.io/foo/bar"},
+		"settings inside, beside mirrors of its own": {[]manifest.MirrorSet{idms("quay.io/a m.lan/x", "quay.io/a/b n.lan/y")}, manifest.RegistrySources{Insecure: []string{"quay.io/a/b"}, Blocked: []string{"quay.io/a/b/c"}},
+			[]string{"quay.io/a/b/d", "quay.io/a/b/c", "quay.io/a/c"}, "quay.io/a/b/d | n.lan/y/d quay.io/a/b/d"},
+		"empty and self-only sets":   {[]manifest.MirrorSet{idms("quay.io/a", "quay.io/b quay.io/b", "quay.io/b m.lan/b")}, manifest.RegistrySources{}, []string{"quay.io/b/c", "quay.io/a/c"}, "quay.io/b/c | m.lan/b/c quay.io/b/c"},
+		"an empty set's policy":      {[]manifest.MirrorSet{idms("!quay.io/a")}, manifest.RegistrySources{}, []string{"quay.io/a/b"}, "quay.io/a/b | quay.io/a/b"},
+		"policies count as digests":  {[]manifest.MirrorSet{icsp("quay.io/a m2.lan"), idms("quay.io/a m1.lan m2.lan")}, manifest.RegistrySources{}, []string{"quay.io/a/b"}, "quay.io/a/b | m1.lan/b m2.lan/b quay.io/a/b"},
+		"orders that agree":          {[]manifest.MirrorSet{idms("q.io b.lan c.lan"), idms("q.io a.lan b.lan")}, manifest.RegistrySources{}, []string{"q.io/x"}, "q.io/x | a.lan/x b.lan/x c.lan/x q.io/x"},
+		"orders that do not":         {[]manifest.MirrorSet{idms("q.io b.lan c.lan"), idms("q.io c.lan b.lan a.lan")}, manifest.RegistrySources{}, []string{"q.io/x"}, "q.io/x | a.lan/x b.lan/x c.lan/x q.io/x"},
+		"the source before a mirror": {[]manifest.MirrorSet{idms("q.io/a q.io/a m.lan")}, manifest.RegistrySources{}, []string{"q.io/a/x"}, "q.io/a/x | q.io/a/x m.lan/x q.io/a/x"},
+		"wildcard":                   {[]manifest.MirrorSet{itms("*.redhat.io m.lan/rh")}, manifest.RegistrySources{}, []string{"registry.redhat.io/a/b", "redhat.io/a/b", "x.redhat.io:5000/a", "q.io/x.redhat.io/a", "a.redhat.io.redhat.io/b"}, "m.lan/rh/a/b registry.redhat.io/a/b | registry.redhat.io/a/b"},
 		"the release beside ours": {[]manifest.MirrorSet{setOf(manifest.DigestMirrorSet, "image-digest-mirror", []string{release + " m.lan:5000/ocp/release"}),
 			idms(release + " m.lan:5000/ocp/release n.lan/ocp/release")}, manifest.RegistrySources{}, []string{release}, release + " | m.lan:5000/ocp/release n.lan/ocp/release " + release},
+		"the installer's policy beside ours": {[]manifest.MirrorSet{setOf(manifest.DigestMirrorSet, "image-digest-mirror", []string{"!" + release + " m.lan:5000/ocp/release"}),
+			idms("!" + release + " n.lan/ocp/release"), itms("!" + release + " n.lan/ocp/release")}, manifest.RegistrySources{}, []string{release}, "n.lan/ocp/release !" + release + " | m.lan:5000/ocp/release n.lan/ocp/release !" + release},
 		"insecure mirror": {[]manifest.MirrorSet{idms("quay.io/a m.lan:5000/x")}, manifest.RegistrySources{Insecure: []string{"m.lan:5000"}}, []string{"quay.io/a/b", "m.lan:5000/x/b"}, "quay.io/a/b | m.lan:5000/x/b quay.io/a/b"},
 		"blocked inside": {[]manifest.MirrorSet{idms("quay.io/a m.lan/x"), itms("quay.io/a n.lan/x")}, manifest.RegistrySources{Blocked: []string{"quay.io/a/b"}, Insecure: []string{"*.lan"}},
 			[]string{"quay.io/a/b/c", "quay.io/a/c"}, "n.lan/x/b/c !quay.io/a/b/c | m.lan/x/b/c !quay.io/a/b/c"},
@@ -150,6 +163,132 @@ func TestRegistriesConfTruth(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPolicyConflicts: what the operator refuses before it renders anything is
+// refused by airlift, whichever two kinds of objects it is in. The operator's library
+// does not check; it shows what would be at stake: one of them blocks the source for
+// both ways to pull.
+func TestPolicyConflicts(t *testing.T) {
+	kinds := []string{manifest.DigestMirrorSet, manifest.TagMirrorSet, manifest.ContentSourcePolicy}
+	for _, theirs := range kinds {
+		for _, ours := range kinds[:2] { // the third has no policy
+			for name, line := range map[string]string{"another": "quay.io/a n.lan/y", "itself": "!quay.io/a quay.io/a m.lan/x", "void": "quay.io/a"} {
+				never := setOf(ours, "ours", []string{"!quay.io/a m.lan/x"})
+				other := setOf(theirs, "image-digest-mirror", []string{line})
+				if name == "itself" && theirs == manifest.ContentSourcePolicy {
+					continue
+				}
+				sets := []manifest.MirrorSet{other, never}
+				if _, err := manifest.NewRegistriesConf(sets, manifest.RegistrySources{}); err == nil {
+					t.Errorf("%s beside %s, %s: airlift renders what the operator refuses", ours, theirs, name)
+				}
+				cluster, err := NewCluster(t.TempDir(), nil, objectsOf(t, sets)...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, suffix := range []string{":v1", someDigest} {
+					places, err := cluster.Places("quay.io/a/b" + suffix)
+					if err != nil || !places[len(places)-1].Blocked {
+						t.Errorf("%s beside %s, %s: %v, %v", ours, theirs, name, places, err)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestShadowsAreThere: what airlift says of sources that hide others is so on a node,
+// and what it does not say is not.
+func TestShadowsAreThere(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 14))
+	hidden, open := 0, 0
+	for range 300 {
+		sets := nestedSets(r)
+		cut := r.IntN(len(sets) + 1)
+		cluster, err := NewCluster(t.TempDir(), nil, objectsOf(t, sets)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, others := sets[:cut], sets[cut:]
+		told := map[string]bool{}
+		for _, s := range manifest.Shadows(ours, others) {
+			for _, source := range s.Sources {
+				told[fmt.Sprint(s.Object, source, s.HiddenFrom, s.Hidden)] = true
+			}
+		}
+		for _, pair := range [][2][]manifest.MirrorSet{{ours, others}, {others, ours}} {
+			for _, h := range entriesOf(pair[0]) {
+				for _, l := range entriesOf(pair[1]) {
+					rest, inside := strings.CutPrefix(l.Source, h.Source+"/")
+					if !inside || l.isVoid() || h.isVoid() {
+						continue
+					}
+					suffix := map[bool]string{true: ":v1", false: someDigest}[h.kind == manifest.TagMirrorSet]
+					places, err := cluster.Places(l.Source + "/some/image" + suffix)
+					if err != nil {
+						continue // no node could pull it
+					}
+					reached := !slices.ContainsFunc(h.Mirrors, func(m string) bool {
+						return !slices.ContainsFunc(places, func(p Place) bool { return p.Reference == m+"/"+rest+"/some/image"+suffix })
+					})
+					is := told[fmt.Sprint(l.object, l.Source, h.object, h.Source)]
+					if is == reached {
+						t.Fatalf("%s of %s by %s of %s: airlift says that it is hidden: %v; nodes look at %v\n%s", h.Source, h.object, l.Source, l.object, is, places, slices.Concat(objectsOf(t, sets)...))
+					}
+					if is {
+						hidden++
+					} else {
+						open++
+					}
+				}
+			}
+		}
+	}
+	if hidden < 100 || open < 100 {
+		t.Errorf("%d are hidden, %d are not: too few to mean much", hidden, open)
+	}
+}
+
+// nestedSets are mirror sets with sources inside of others, many of which lead to
+// the same places.
+func nestedSets(r *rand.Rand) []manifest.MirrorSet {
+	sets := make([]manifest.MirrorSet, 2+r.IntN(3))
+	for i := range sets {
+		sets[i] = manifest.MirrorSet{Kind: []string{manifest.DigestMirrorSet, manifest.TagMirrorSet, manifest.ContentSourcePolicy}[r.IntN(3)], Name: fmt.Sprint("s", i)}
+		for _, path := range []string{"", "/a", "/a/b", "/a/b/c"} {
+			if r.IntN(2) == 0 {
+				continue
+			}
+			m := manifest.Mirror{Source: "q.io" + path, Mirrors: []string{"m.lan" + path}}
+			if r.IntN(4) == 0 {
+				m.Mirrors = append(m.Mirrors, "n.lan/x")
+			}
+			sets[i].Mirrors = append(sets[i].Mirrors, m)
+		}
+	}
+	return sets
+}
+
+// entry is one of an object.
+type entry struct {
+	manifest.Mirror
+	kind, object string
+}
+
+func entriesOf(sets []manifest.MirrorSet) []entry {
+	var all []entry
+	for _, s := range sets {
+		for _, m := range s.Mirrors {
+			all = append(all, entry{m, s.Kind, s.Kind + " " + s.Name})
+		}
+	}
+	return all
+}
+
+// isVoid: clusters ignore an entry without mirrors but its source.
+func (e entry) isVoid() bool {
+	return !slices.ContainsFunc(e.Mirrors, func(m string) bool { return m != e.Source })
 }
 
 // TestInsideOfWildcard: the operator cannot give mirrors of a wildcard to what

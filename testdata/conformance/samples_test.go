@@ -24,6 +24,9 @@ func TestSamples(t *testing.T) {
 		"below a prefix":    newFar(t, "/mirror"),
 		"with source hosts": keepHosts(newFar(t, "/mirror")),
 		"mapped":            newFar(t, "", "registry.redhat.io=redhat", "registry.access.redhat.com=access"),
+		// Second names where hosts are folded in front of what the operator looks for.
+		"folded":          folded(keepHosts(newFar(t, "/mirror")), 3),
+		"folded too flat": folded(newFar(t, "/mirror"), 2), // for the operator's own places
 	} {
 		t.Run(name, func(t *testing.T) {
 			carrySamples(t, n, f, samples)

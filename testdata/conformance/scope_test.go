@@ -13,24 +13,31 @@ import (
 )
 
 // carriedAt are entries for random repositories, most of which lie below one
-// place with their whole path, at times with their host, and some where a map has
-// put them.
+// place with their whole path, at times with their host or folded, and some where a
+// map has put them.
 func carriedAt(r *rand.Rand) []manifest.Mirror {
 	policy := ""
 	if r.IntN(8) == 0 {
 		policy = manifest.NeverContactSource
 	}
-	hosts := r.IntN(2) == 0
+	hosts, folds := r.IntN(2) == 0, r.IntN(3) == 0
 	entries := map[string]manifest.Mirror{}
 	for range 1 + r.IntN(6) {
 		host := []string{"q.io", "q.io:5000", "r.lan"}[r.IntN(3)]
 		path := []string{"a", "b"}[r.IntN(2)]
 		for range r.IntN(3) {
-			path += "/" + []string{"x", "y"}[r.IntN(2)]
+			path += "/" + []string{"x", "y", "x--y"}[r.IntN(3)]
 		}
 		m := manifest.Mirror{Source: host + "/" + path, Mirrors: []string{"m.lan/ocp/" + path}, Policy: policy}
 		if hosts {
 			m.Mirrors[0] = "m.lan/ocp/" + strings.ReplaceAll(host, ":", "-") + "/" + path
+		}
+		if folds { // two components, below one place
+			namespace, rest, deep := strings.Cut(path, "/")
+			rest = strings.ReplaceAll(strings.ReplaceAll(rest, "--", "---"), "/", "--")
+			if m.Mirrors[0] = "m.lan/ocp/" + namespace; deep {
+				m.Mirrors[0] += "/" + rest
+			}
 		}
 		if r.IntN(8) == 0 {
 			m.Mirrors[0] = "m.lan/mapped"

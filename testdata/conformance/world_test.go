@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"sigs.k8s.io/yaml"
@@ -65,7 +66,7 @@ var paths = map[string]string{
 // client is one that finds the hosts of references on the near registry.
 func (n *near) client(t *testing.T, far *ocitest.Registry) *oci.Client {
 	t.Helper()
-	o := oci.Options{Insecure: []string{n.Host, far.Host}}
+	o := oci.Options{Insecure: []string{n.Host, far.Host}, Backoff: 10 * time.Millisecond}
 	for host, path := range paths {
 		o.Mirrors = append(o.Mirrors, oci.SourceMirror{Source: host, Mirror: n.Host + "/" + path})
 	}

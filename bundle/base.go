@@ -1,0 +1,177 @@
+package bundle
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+
+	"airlift/oci"
+)
+
+// leftOutEntry stands for a blob that is not in the archive.
+func leftOutEntry(b Blob) Entry { return Entry{Digest: b.Digest, Size: b.Size, Offset: -1} }
+
+func (e Entry) isLeftOut() bool { return e.Offset < 0 }
+
+// BaseError: the registry lacks blobs that an increment leaves out. Nothing was
+// written.
+type BaseError struct {
+	Blobs []digest.Digest // in the order of the content
+	Base  []Base          // the bundles that brought them, as the increment says
+	what  string          // of the blobs, for people
+}
+
+func (e *BaseError) Error() string {
+	return fmt.Sprintf("the bundle is an increment, and the registry lacks %d of the blobs that it leaves out: %s; what has them is the base: %s", len(e.Blobs), e.what, BaseWords(e.Base))
+}
+
+// BaseWords name the bundles of a base, the last one first.
+func BaseWords(base []Base) string {
+	var words []string
+	for _, b := range slices.Backward(base) {
+		words = append(words, b.String())
+	}
+	return listSome(words, 3)
+}
+
+// askBase asks for every blob that is left out, wherever it could be; of a shard,
+// for those that its images need. It writes nothing.
+func (p *pusher) askBase(ctx context.Context) error {
+	var left []digest.Digest
+	for _, d := range p.im.bundle.Inventory.Storage.LeftOut {
+		if len(p.blobs[d].needed) > 0 {
+			left = append(left, d)
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	done := p.im.options.Progress.begin("base", "blobs", int64(len(left)))
+	var mu sync.Mutex
+	absent, reasons := map[digest.Digest]bool{}, map[digest.Digest]error{}
+	err := forEach(ctx, jobs(p.im.options.Jobs), len(left), func(ctx context.Context, i int) error {
+		b := p.blobs[left[i]]
+		found, why, err := p.inBase(ctx, b, p.base.of(b))
+		if err == nil && !found {
+			mu.Lock()
+			defer mu.Unlock()
+			absent[left[i]], reasons[left[i]] = true, why
+		}
+		done.add(1)
+		return err
+	})
+	if err != nil || len(absent) == 0 {
+		return err
+	}
+	return p.im.baseError(absent, reasons)
+}
+
+// baseError words what is absent, with the images that need it.
+func (im *Importer) baseError(absent map[digest.Digest]bool, reasons map[digest.Digest]error) error {
+	inv := im.bundle.Inventory
+	e := &BaseError{Base: inv.About.Base}
+	users := inv.Content.users()
+	var lines []string
+	for _, d := range inv.Storage.LeftOut {
+		if !absent[d] {
+			continue
+		}
+		e.Blobs = append(e.Blobs, d)
+		line := fmt.Sprintf("%s (needed by %s)", d, listSome(users[d], 2))
+		if why := reasons[d]; why != nil {
+			line += ": " + why.Error()
+		}
+		lines = append(lines, line)
+	}
+	e.what = listSome(lines, 5)
+	return e
+}
+
+// inBase says whether one of some repositories has a blob, and why it counts for
+// nothing where one only says so.
+func (p *pusher) inBase(ctx context.Context, b *pushedBlob, places []oci.Reference) (found bool, why, err error) {
+	for _, at := range places {
+		found, err := p.im.client.HasBlob(ctx, at, b.entry.descriptor())
+		if oci.IsDenied(err) && !slices.Contains(b.needed, at) {
+			why, err = err, nil // it is only one that may be of use
+		}
+		if err == nil && found && p.im.options.Prove {
+			if why = p.prove(ctx, b, at); why != nil {
+				found, err = false, ctx.Err()
+			}
+		}
+		switch {
+		case err != nil:
+			return false, nil, err
+		case found:
+			p.arrived(b, at, wasThere)
+			return true, nil, nil
+		}
+		b.repositories[at.Repository] = wasNot
+	}
+	return false, why, nil
+}
+
+// prove reads a blob from a repository, and hashes it.
+func (p *pusher) prove(ctx context.Context, b *pushedBlob, at oci.Reference) error {
+	r, err := p.im.client.Blob(ctx, at, b.entry.descriptor())
+	if err == nil {
+		defer r.Close()
+		_, err = io.Copy(io.Discard, &checkedReader{r: r, sum: sha256.New(), want: b.entry.Digest})
+	}
+	if err != nil {
+		err = fmt.Errorf("%s says that it has it: %w", at.Name(), err)
+	}
+	return err
+}
+
+// fromBase copies a blob that is left out from whichever other repository has it.
+func (p *pusher) fromBase(ctx context.Context, to oci.Reference, b *pushedBlob) error {
+	failed := fmt.Errorf("%s was left out of this bundle, and no other repository gives it", b.entry.Digest)
+	for _, at := range p.base.of(b) {
+		if at.Repository == to.Repository || b.repositories[at.Repository] == wasNot {
+			continue
+		}
+		err := p.copy(ctx, to, b.entry, at.Repository)
+		if err == nil {
+			return nil
+		}
+		failed = errors.Join(failed, err)
+	}
+	return failed
+}
+
+// places are where blobs could be that are left out.
+type places struct {
+	listed map[digest.Digest][]oci.Reference // as the receipt says
+	others []oci.Reference                   // all that earlier imports pushed to
+}
+
+func (im *Importer) places() places {
+	p, o := im.options.Placement, im.options
+	at := places{listed: o.Receipt.places(p.To.Host)}
+	if o.Receipt != nil {
+		for _, h := range o.Receipt.Repositories {
+			at.others = append(at.others, oci.Reference{Registry: p.To.Host, Repository: h.Name})
+		}
+	}
+	for _, h := range o.Held {
+		for _, name := range h.Names {
+			if ref, there := p.address(repositoryOf(name)); there {
+				at.others = union(at.others, []oci.Reference{ref})
+			}
+		}
+	}
+	return at
+}
+
+// of are the places of a blob, the likely ones first.
+func (at places) of(b *pushedBlob) []oci.Reference {
+	return union(union(at.listed[b.entry.Digest], b.needed), at.others)
+}

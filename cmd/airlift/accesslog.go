@@ -1,0 +1,47 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"os"
+)
+
+// accessLog prints a line for each request when it has been answered, even if that
+// was cut short.
+func accessLog(registry http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		counted := &countedAnswer{ResponseWriter: w, status: http.StatusOK}
+		defer func() {
+			say(os.Stderr, "%s %s %s: %d, %d bytes", r.RemoteAddr, r.Method, r.URL.RequestURI(), counted.status, counted.bytes)
+		}()
+		registry.ServeHTTP(counted, r)
+	})
+}
+
+// countedAnswer counts what is answered, and stands in nobody's way: files still go
+// to the network without passing through the program.
+type countedAnswer struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (a *countedAnswer) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *countedAnswer) Write(p []byte) (int, error) {
+	n, err := a.ResponseWriter.Write(p)
+	a.bytes += int64(n)
+	return n, err
+}
+
+func (a *countedAnswer) ReadFrom(src io.Reader) (int64, error) {
+	n, err := io.Copy(a.ResponseWriter, src)
+	a.bytes += n
+	return n, err
+}
+
+// Unwrap is for http.ResponseController.
+func (a *countedAnswer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

@@ -1,0 +1,245 @@
+package oci_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"airlift/oci"
+	"airlift/oci/ocitest"
+)
+
+// tooLarge is the answer of nginx to a body above client_max_body_size
+// (ngx_http_special_response.c), which it gives before it reads any of it
+// (ngx_http_core_module.c, ngx_http_core_find_config_phase). Registries are put behind it
+// with its 1 MiB: see nginx/kubernetes-ingress issue 122, goharbor/harbor issue 3270.
+var tooLarge = ocitest.Fault{Status: 413, Header: http.Header{"Content-Type": {"text/html"}},
+	Body: "<html>\r\n<head><title>413 Request Entity Too Large</title></head>\r\n<body>\r\n<center><h1>413 Request Entity Too Large</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"}
+
+// TestUploadInPieces: a blob that a registry does not take whole comes in pieces,
+// and so do those after it, without asking again; from what can be read again and
+// from what cannot.
+func TestUploadInPieces(t *testing.T) {
+	data := bytesOf(3<<20 + 7)
+	puts := func(r *http.Request) bool { return r.Method == http.MethodPut && r.ContentLength > 0 }
+	for name, c := range map[string]struct {
+		refuse func(r *http.Request) *ocitest.Fault
+		want   string // the requests with bytes of the first blob, and of the second
+	}{
+		"413": {func(r *http.Request) *ocitest.Fault {
+			if r.ContentLength > 1<<20 {
+				return &tooLarge
+			}
+			return nil
+		}, "PUT 3145735, PATCH 1048576, PATCH 1048576, PATCH 1048576, PATCH 7; PATCH 1048576, PATCH 1048576, PATCH 1048576, PATCH 7"},
+		"404": {refusing(puts, ocitest.Fault{Status: 404}), "PUT 3145735, PATCH 3145735; PATCH 3145735"},
+		"405": {refusing(puts, ocitest.Fault{Status: 405}), "PUT 3145735, PATCH 3145735; PATCH 3145735"},
+		"501": {refusing(puts, ocitest.Fault{Status: 501, Body: `{"errors":[{"code":"UNSUPPORTED"}]}`}), "PUT 3145735, PATCH 3145735; PATCH 3145735"},
+		"pieces of at least 2 MiB": {func(r *http.Request) *ocitest.Fault {
+			if r.Method == http.MethodPost {
+				return &ocitest.Fault{Header: http.Header{"OCI-Chunk-Min-Length": {"2097152"}}}
+			}
+			if r.ContentLength > 2<<20 {
+				return &tooLarge
+			}
+			return nil
+		}, "PUT 3145735, PATCH 2097152, PATCH 1048583; PATCH 2097152, PATCH 1048583"},
+	} {
+		for _, host := range registries(t) {
+			for _, once := range []bool{false, true} {
+				proxy := ocitest.Misbehave(t, host, c.refuse)
+				registry, got := client(t, proxy.Host), []string(nil)
+				for _, repo := range []string{"/a/b", "/c/d"} {
+					before := len(proxy.Log())
+					r := parse(t, proxy.Host+repo)
+					var err error
+					if once {
+						err = registry.PutBlobOnce(background, r, blobOf(data), bytes.NewReader(data))
+					} else {
+						err = registry.PutBlob(background, r, blobOf(data), opening(data))
+					}
+					if err != nil {
+						t.Fatalf("%s, %s, once %v: %v", name, host, once, err)
+					}
+					got = append(got, bodies(proxy.Log()[before:]))
+					if has, err := registry.HasBlob(background, r, blobOf(data)); !has || err != nil {
+						t.Errorf("%s, %s: has it: %v, %v", name, host, has, err)
+					}
+				}
+				if got := strings.Join(got, "; "); got != c.want {
+					t.Errorf("%s, %s, once %v: sent %s", name, host, once, got)
+				}
+			}
+		}
+	}
+}
+
+func refusing(which func(*http.Request) bool, fault ocitest.Fault) func(*http.Request) *ocitest.Fault {
+	return func(r *http.Request) *ocitest.Fault {
+		if which(r) {
+			return &fault
+		}
+		return nil
+	}
+}
+
+// bodies lists the requests that had one.
+func bodies(log []ocitest.Request) string {
+	var all []string
+	for _, r := range log {
+		if r.Length > 0 {
+			all = append(all, fmt.Sprint(r.Method, " ", r.Length))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// TestUploadTooLarge: where even the smallest piece is refused that is said.
+func TestUploadTooLarge(t *testing.T) {
+	proxy := ocitest.Misbehave(t, registries(t)[0], refusing(func(r *http.Request) bool { return r.ContentLength > 1<<19 }, tooLarge))
+	data := bytesOf(5 << 20)
+	err := client(t, proxy.Host).PutBlob(background, parse(t, proxy.Host+"/a/b"), blobOf(data), opening(data))
+	wantError(t, err, "413")
+	if got := bodies(proxy.Log()); got != "PUT 5242880, PATCH 4194304, PATCH 1048576" {
+		t.Errorf("sent %s", got)
+	}
+}
+
+// TestUploadGoesOn: distribution 3 keeps what came of a try that broke off, and the
+// next goes on from there; 2.8 has lost it, and the blob comes from its start. That
+// holds for a blob in one piece and for one in several.
+func TestUploadGoesOn(t *testing.T) {
+	data := bytesOf(6 << 20)
+	for _, c := range []struct {
+		registry ocitest.RegistryOptions
+		pieces   bool
+		from     string // where what was sent again began
+	}{
+		{ocitest.RegistryOptions{Three: true}, false, "on"},
+		{ocitest.RegistryOptions{Three: true}, true, "on"},
+		{ocitest.RegistryOptions{}, false, "anew"},
+		{ocitest.RegistryOptions{}, true, "anew"},
+	} {
+		host := ocitest.StartRegistryWith(t, c.registry).Host
+		var cuts atomic.Int32
+		proxy := ocitest.Misbehave(t, host, func(r *http.Request) *ocitest.Fault {
+			switch {
+			case c.pieces && r.ContentLength > 1<<20:
+				return &tooLarge
+			case !c.pieces && r.ContentLength == int64(len(data)) && cuts.Add(1) == 1:
+				return &ocitest.Fault{BreakUpload: true, At: 3 << 20}
+			case c.pieces && strings.HasPrefix(r.Header.Get("Content-Range"), "2097152-") && cuts.Add(1) == 1:
+				return &ocitest.Fault{BreakUpload: true, At: 1 << 19}
+			}
+			return nil
+		})
+		registry, r := newClient(t, oci.Options{Insecure: []string{proxy.Host}, Backoff: 200 * time.Millisecond}), parse(t, proxy.Host+"/a/b")
+		opened := 0
+		err := registry.PutBlob(background, r, blobOf(data), func() (io.ReadCloser, error) { opened++; return opening(data)() })
+		has, asked := registry.HasBlob(background, r, blobOf(data))
+		if err != nil || asked != nil || !has {
+			t.Fatalf("%+v: %v, has it: %v, %v", c, err, has, asked)
+		}
+		begun := 0 // with all of it, or with its first piece
+		for _, q := range proxy.Log() {
+			if q.Length == int64(len(data)) && !c.pieces || strings.HasPrefix(q.Header.Get("Content-Range"), "0-") && q.Length <= 1<<20 {
+				begun++
+			}
+		}
+		if want := map[string]int{"on": 1, "anew": 2}[c.from]; begun != want || cuts.Load() == 0 {
+			t.Errorf("%+v: begun %d times, opened %d times: %s", c, begun, opened, bodies(proxy.Log()))
+		}
+	}
+}
+
+// TestUploadProgress: a link that breaks again and again brings a blob all the
+// same, as long as each try adds to what the registry has.
+func TestUploadProgress(t *testing.T) {
+	host := ocitest.StartRegistryWith(t, ocitest.RegistryOptions{Three: true}).Host
+	data := bytesOf(8 << 20)
+	proxy := ocitest.Misbehave(t, host, func(r *http.Request) *ocitest.Fault {
+		if r.ContentLength > 1<<20 {
+			return &ocitest.Fault{BreakUpload: true, At: 1 << 20}
+		}
+		return nil
+	})
+	c := newClient(t, oci.Options{Insecure: []string{proxy.Host}, Backoff: 100 * time.Millisecond, Tries: 3})
+	if err := c.PutBlob(background, parse(t, proxy.Host+"/a/b"), blobOf(data), opening(data)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestUploadKeptWrong: where a registry says to have kept what is not what was
+// sent, the blob comes from its start.
+func TestUploadKeptWrong(t *testing.T) {
+	data := bytesOf(300_000)
+	var mu sync.Mutex
+	var sent []string
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		w.Header().Set("Location", "/v2/a/blobs/uploads/1")
+		if n > 0 && err == nil {
+			sent = append(sent, fmt.Sprint(r.Method, " ", n))
+		}
+		switch {
+		case r.Method == http.MethodHead:
+			w.WriteHeader(http.StatusNotFound)
+		case r.Method == http.MethodGet:
+			w.Header().Set("Range", "0-99999")
+			w.WriteHeader(http.StatusNoContent)
+		case r.Method == http.MethodPut && len(sent) == 1:
+			w.WriteHeader(http.StatusBadGateway)
+		case r.Method == http.MethodPut && len(sent) == 2:
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprint(w, `{"errors":[{"code":"DIGEST_INVALID"}]}`)
+		case r.Method == http.MethodPut:
+			w.WriteHeader(http.StatusCreated)
+		default:
+			w.WriteHeader(http.StatusAccepted)
+		}
+	})
+	err := client(t, s.host).PutBlob(background, parse(t, s.host+"/a"), blobOf(data), opening(data))
+	if got := strings.Join(sent, ", "); err != nil || got != "PUT 300000, PATCH 200000, PUT 300000" {
+		t.Errorf("%v: sent %s", err, got)
+	}
+}
+
+// TestUploadAnswerLost: a blob whose answer alone was lost is not sent again.
+func TestUploadAnswerLost(t *testing.T) {
+	data := bytesOf(100_000)
+	for _, host := range registries(t) {
+		var puts atomic.Int32
+		proxy := ocitest.Misbehave(t, host, refusing(func(r *http.Request) bool { return r.Method == http.MethodPut && puts.Add(1) == 1 }, ocitest.Fault{Lose: true}))
+		err := client(t, proxy.Host).PutBlob(background, parse(t, proxy.Host+"/a/b"), blobOf(data), opening(data))
+		if err != nil || puts.Load() != 1 {
+			t.Errorf("%s: sent %d times, %v", host, puts.Load(), err)
+		}
+	}
+}
+
+// TestUploadResumedIsChecked: what was kept is read again, and a reader that finds
+// at its end that the bytes are wrong keeps the rest from being sent.
+func TestUploadResumedIsChecked(t *testing.T) {
+	host := ocitest.StartRegistryWith(t, ocitest.RegistryOptions{Three: true}).Host
+	var cuts atomic.Int32
+	proxy := ocitest.Misbehave(t, host, refusing(func(r *http.Request) bool { return r.ContentLength > 1<<20 && cuts.Add(1) == 1 },
+		ocitest.Fault{BreakUpload: true, At: 3 << 20}))
+	data, damaged := bytesOf(32<<20), errors.New("damaged") // more than sockets hold
+	opened := 0
+	err := client(t, proxy.Host).PutBlob(background, parse(t, proxy.Host+"/a/b"), blobOf(data), func() (io.ReadCloser, error) {
+		opened++
+		return io.NopCloser(&failing{bytes.NewReader(data), damaged}), nil
+	})
+	if opened < 2 || !errors.Is(err, damaged) || proxy.Count(http.MethodDelete, "/uploads/") != 1 {
+		t.Errorf("opened %d times, %v", opened, err)
+	}
+}
