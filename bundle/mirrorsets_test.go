@@ -95,16 +95,22 @@ func TestWiderScopeLater(t *testing.T) {
 	}
 }
 
+// chosen is the report of an import of images for which mirror sets were chosen so.
+func chosen(t *testing.T, p bundle.Placement, o bundle.MirrorOptions, images ...string) *bundle.Report {
+	t.Helper()
+	r, err := assumed(t, contentOf(t, images...), p)
+	check(t, err)
+	r.Options.MirrorOptions = o
+	return r
+}
+
 // TestPolicyStays: what earlier sources got does not change by an import that says
 // nothing of it.
 func TestPolicyStays(t *testing.T) {
 	t.Parallel()
 	p := to(t, "m.example/ocp")
 	of := func(policy string, images ...string) *bundle.Report {
-		r, err := assumed(t, contentOf(t, images...), p)
-		check(t, err)
-		r.Options.Policy = policy
-		return r
+		return chosen(t, p, bundle.MirrorOptions{Policy: policy}, images...)
 	}
 	dir := writeObjects(t, of(manifest.NeverContactSource, "quay.io/team/app:v1"))
 	for range 2 { // the second time with a report of an import that did not say it
@@ -184,10 +190,7 @@ func TestPolicyForOldClusters(t *testing.T) {
 	t.Parallel()
 	p := to(t, "m.example/ocp")
 	of := func(form string, images ...string) *bundle.Report {
-		r, err := assumed(t, contentOf(t, images...), p)
-		check(t, err)
-		r.Options.ICSP = form
-		return r
+		return chosen(t, p, bundle.MirrorOptions{ICSP: form}, images...)
 	}
 	dir := writeObjects(t, of(bundle.ICSPOnly, "quay.io/team/app:v1"))
 	addEntry(t, dir, bundle.ICSPFile, manifest.Mirror{Source: "example.com/theirs", Mirrors: []string{"m.example/theirs"}})

@@ -79,6 +79,11 @@ func (a *attempts) next(ctx context.Context, err error) error {
 	}
 	wait := max(a.waits.NextBackOff(), asked)
 	a.told.again(a.host, err, wait)
+	return sleep(ctx, wait)
+}
+
+// sleep waits, unless the context ends first.
+func sleep(ctx context.Context, wait time.Duration) error {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {

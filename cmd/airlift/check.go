@@ -85,7 +85,7 @@ func checkCluster(c *cli.Context) error {
 		return err
 	}
 	if name := c.String("mirror-sets"); name != "" {
-		if k.stated.MirrorSets, err = readLimited(name); err != nil {
+		if k.stated.MirrorSets, err = readLimited(name, manifest.MaxInput); err != nil {
 			return ofFlag("mirror-sets", err)
 		}
 	}

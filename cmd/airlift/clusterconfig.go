@@ -71,7 +71,7 @@ func readFlag(c *cli.Context, flag string, parse func([]byte) error) error {
 	if name == "" {
 		return nil
 	}
-	data, err := readLimited(name)
+	data, err := readLimited(name, manifest.MaxInput)
 	if err != nil {
 		return ofFlag(flag, err)
 	}
@@ -79,19 +79,6 @@ func readFlag(c *cli.Context, flag string, parse func([]byte) error) error {
 		return usagef("--%s: %s: %w", flag, name, err)
 	}
 	return nil
-}
-
-func readLimited(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, manifest.MaxInput+1))
-	if err == nil && len(data) > manifest.MaxInput {
-		err = fmt.Errorf("%s has more than %d bytes", name, manifest.MaxInput)
-	}
-	return data, err
 }
 
 // configHint says what to give where a cluster's own configuration is lacking.

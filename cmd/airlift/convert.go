@@ -71,7 +71,7 @@ func convert(c *cli.Context) error {
 }
 
 func convertFile(file, kind, dir string) ([]converted, error) {
-	data, err := readLimited(file)
+	data, err := readLimited(file, manifest.MaxInput)
 	if err != nil {
 		return nil, err
 	}

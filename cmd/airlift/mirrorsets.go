@@ -91,7 +91,7 @@ func sayChosen(w io.Writer, dir string, o bundle.MirrorOptions) {
 // readOthers reads the mirror sets of the cluster.
 func readOthers(c *cli.Context, o *bundle.ObjectOptions) error {
 	for _, name := range c.StringSlice("merge-with") {
-		data, err := readLimited(name)
+		data, err := readLimited(name, manifest.MaxInput)
 		if err != nil {
 			return ofFlag("merge-with", err)
 		}

@@ -68,7 +68,7 @@ func references(flag string, list []string) ([]oci.Reference, error) {
 // imagesFile reads references, one a line; blank lines and what follows a # are
 // left out.
 func imagesFile(name string) ([]oci.Reference, error) {
-	data, err := readInput(name)
+	data, err := readLimited(name, maxInputFile)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func imagesFile(name string) ([]oci.Reference, error) {
 // addStreams adds the image streams of a file. All that the samples operator
 // owns are known if one file knows them all.
 func addStreams(to *manifest.ImageStreams, name string) error {
-	data, err := readInput(name)
+	data, err := readLimited(name, maxInputFile)
 	if err != nil {
 		return err
 	}
@@ -109,15 +109,16 @@ func addStreams(to *manifest.ImageStreams, name string) error {
 	return nil
 }
 
-func readInput(name string) ([]byte, error) {
+// readLimited reads a file of at most limit bytes.
+func readLimited(name string, limit int64) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxInputFile+1))
-	if err == nil && len(data) > maxInputFile {
-		err = usagef("%s has more than %d bytes", name, maxInputFile)
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = usagef("%s has more than %d bytes", name, limit)
 	}
 	return data, err
 }
@@ -131,7 +132,7 @@ func readInventory(c *cli.Context, name string) (*bundle.Inventory, error) {
 			return nil, usagef("--from and --%s exclude each other", flag)
 		}
 	}
-	data, err := readInput(name)
+	data, err := readLimited(name, maxInputFile)
 	if err != nil {
 		return nil, err
 	}

@@ -79,7 +79,7 @@ func samplesOptions(c *cli.Context, o *bundle.SamplesOptions) error {
 		o.SamplesState = state
 	}
 	if file := c.String("current-samples-config"); file != "" {
-		data, err := readInput(file)
+		data, err := readLimited(file, maxInputFile)
 		if err != nil {
 			return err
 		}

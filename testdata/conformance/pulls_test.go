@@ -190,107 +190,141 @@ func TestPullsProperty(t *testing.T) {
 	r := rand.New(rand.NewPCG(21, 22))
 	counts := map[string]int{}
 	for range 1000 {
-		sets := randomSets(r)
-		texts := objectsOf(t, sets)
-		dir := t.TempDir()
-		registry := []string{"q.io:5000", "q.io", "b.lan/a", "none"}[r.IntN(4)]
-		insecure := writePatches(t, dir, r, registry)
-		stated := bundle.Stated{MirrorSets: append(bytes.Join(texts, []byte("---\n")), "\n"...), Image: &manifest.ImageConfig{}}
-		for range r.IntN(2) {
-			stated.Image.Blocked = append(stated.Image.Blocked, randomScope(r, true))
-		}
-		blocked := stated.Image.Blocked
-		cluster, err := bundle.ReadCluster(dir, "m.lan", stated)
-		if len(texts) == 0 {
-			continue
-		}
-		if _, refused := registriesConf(insecure, blocked, texts); refused != nil || err != nil {
-			if (refused == nil) != (err == nil) {
-				t.Fatalf("airlift says %v, the operator %v", err, refused)
-			}
-			continue
-		}
-		nodes, err := blockingCluster(t.TempDir(), insecure, blocked, texts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		streams := newImporter(t, texts)
-		content, held := randomContent(r)
-		asked := standing(t, content, held)
-		from := map[string]string{}
-		for _, s := range content.Streams {
-			for _, tag := range s.Tags {
-				from[s.Name+":"+tag.Name] = tag.From
-			}
-		}
-		for _, p := range cluster.Pulls(content.Standing(held), nil) {
-			counts[p.Way]++
-			if p.Way == bundle.ByNode {
-				if want, is := asked[p.Reference]; !is || p.Digest != want {
-					t.Fatalf("a node asks for %s of %s, not %s", p.Digest, p.Reference, want)
-				}
-				if held[p.Reference] == p.Digest && !hasImage(content, p.Digest) {
-					counts["a child"]++
-				}
-				if rejects(t, p.Reference, blocked, content.Releases) {
-					if counts["rejected"]++; p.Fault == nil {
-						t.Fatalf("nodes reject %s with %q blocked", p.Reference, blocked)
-					}
-					continue
-				}
-				expectNode(t, nodes, p)
-				continue
-			}
-			for _, stream := range p.Streams {
-				want := from[stream]
-				if slices.Contains(blocked, registry) && p.Way == bundle.BySamples {
-					if p.Fault == nil {
-						t.Fatalf("the samples operator creates %s, with %s blocked", p.Reference, registry)
-					}
-					continue
-				}
-				if p.Way == bundle.BySamples {
-					want = rewritten(want, registry)
-				}
-				if _, err := reference.ParseNormalizedNamed(want); err != nil {
-					if p.Fault == nil {
-						t.Fatalf("%s: airlift asks for %s, which the cluster cannot", stream, p.Reference)
-					}
-					continue
-				}
-				ref, err := oci.ParseReference(want)
-				if err != nil || ref.String() != p.Reference || strings.HasPrefix(stream, "skipped:") && registry != "none" {
-					t.Fatalf("%s: airlift asks for %s, the cluster for %s (%v)", stream, p.Reference, want, err)
-				}
-				if (p.Way == bundle.BySamples) != (registry != "none" && !strings.HasPrefix(stream, "own:") && !strings.HasPrefix(stream, "jenkins:")) {
-					t.Fatalf("%s comes by way of the %s", stream, p.Way)
-				}
-			}
-			if p.Way == bundle.BySamples && slices.Contains(blocked, registry) {
-				continue
-			}
-			if p.Fault != nil {
-				if _, err := reference.ParseNormalizedNamed(p.Reference); err == nil {
-					t.Fatal(p.Fault)
-				}
-				continue
-			}
-			var names []string
-			for _, s := range p.Sources {
-				names = append(names, s.Name)
-			}
-			if diff := cmp.Diff(streams.places(t, p.Reference), names); diff != "" {
-				t.Fatalf("%s (-importer +airlift):\n%s\n%s", p.Reference, diff, bytes.Join(texts, nil))
-			}
-			if len(names) > 1 {
-				counts["mirrored "+p.Way]++
-			}
+		if c := randomPullers(t, r); c != nil {
+			content, held := randomContent(r)
+			c.expectPulls(t, content, held, counts)
 		}
 	}
 	for way, least := range map[string]int{bundle.ByNode: 2000, bundle.ByImporter: 300, bundle.BySamples: 100, "mirrored " + bundle.ByImporter: 30, "mirrored " + bundle.BySamples: 5, "a child": 50, "rejected": 50} {
 		if counts[way] < least {
 			t.Errorf("%d pulls were %s: too few to mean much", counts[way], way)
 		}
+	}
+}
+
+// pullers are those of one cluster, as airlift has them and as the cluster's own
+// code does.
+type pullers struct {
+	airlift  *bundle.Cluster
+	nodes    *Cluster
+	streams  importer
+	registry string   // of samples
+	blocked  []string // by image.config
+	sets     [][]byte
+}
+
+// randomPullers makes a cluster; nil if it has no mirror sets, or some that the
+// operator refuses, as airlift must too.
+func randomPullers(t *testing.T, r *rand.Rand) *pullers {
+	t.Helper()
+	texts, dir := objectsOf(t, randomSets(r)), t.TempDir()
+	c := &pullers{registry: []string{"q.io:5000", "q.io", "b.lan/a", "none"}[r.IntN(4)], sets: texts}
+	insecure := writePatches(t, dir, r, c.registry)
+	for range r.IntN(2) {
+		c.blocked = append(c.blocked, randomScope(r, true))
+	}
+	stated := bundle.Stated{MirrorSets: append(bytes.Join(texts, []byte("---\n")), "\n"...), Image: &manifest.ImageConfig{Blocked: c.blocked}}
+	var err error
+	c.airlift, err = bundle.ReadCluster(dir, "m.lan", stated)
+	if len(texts) == 0 {
+		return nil
+	}
+	if _, refused := registriesConf(insecure, c.blocked, texts); refused != nil || err != nil {
+		if (refused == nil) != (err == nil) {
+			t.Fatalf("airlift says %v, the operator %v", err, refused)
+		}
+		return nil
+	}
+	if c.nodes, err = blockingCluster(t.TempDir(), insecure, c.blocked, texts); err != nil {
+		t.Fatal(err)
+	}
+	c.streams = newImporter(t, texts)
+	return c
+}
+
+// expectPulls holds all that check asks for of a content against the cluster.
+func (c *pullers) expectPulls(t *testing.T, content *bundle.Content, held map[string]digest.Digest, counts map[string]int) {
+	t.Helper()
+	asked := standing(t, content, held)
+	from := map[string]string{}
+	for _, s := range content.Streams {
+		for _, tag := range s.Tags {
+			from[s.Name+":"+tag.Name] = tag.From
+		}
+	}
+	for _, p := range c.airlift.Pulls(content.Standing(held), nil) {
+		counts[p.Way]++
+		if p.Way != bundle.ByNode {
+			c.expectStreams(t, p, from, counts)
+			continue
+		}
+		if want, is := asked[p.Reference]; !is || p.Digest != want {
+			t.Fatalf("a node asks for %s of %s, not %s", p.Digest, p.Reference, want)
+		}
+		if held[p.Reference] == p.Digest && !hasImage(content, p.Digest) {
+			counts["a child"]++
+		}
+		if !rejects(t, p.Reference, c.blocked, content.Releases) {
+			expectNode(t, c.nodes, p)
+		} else if counts["rejected"]++; p.Fault == nil {
+			t.Fatalf("nodes reject %s with %q blocked", p.Reference, c.blocked)
+		}
+	}
+}
+
+// expectStreams holds what is asked for imagestreams against the importer and the
+// samples operator.
+func (c *pullers) expectStreams(t *testing.T, p bundle.Pull, from map[string]string, counts map[string]int) {
+	t.Helper()
+	isBlocked := p.Way == bundle.BySamples && slices.Contains(c.blocked, c.registry)
+	for _, stream := range p.Streams {
+		if isBlocked && p.Fault == nil {
+			t.Fatalf("the samples operator creates %s, with %s blocked", p.Reference, c.registry)
+		}
+		if !isBlocked {
+			c.expectStream(t, p, stream, from[stream])
+		}
+	}
+	if isBlocked {
+		return
+	}
+	if p.Fault != nil {
+		if _, err := reference.ParseNormalizedNamed(p.Reference); err == nil {
+			t.Fatal(p.Fault)
+		}
+		return
+	}
+	var names []string
+	for _, s := range p.Sources {
+		names = append(names, s.Name)
+	}
+	if diff := cmp.Diff(c.streams.places(t, p.Reference), names); diff != "" {
+		t.Fatalf("%s (-importer +airlift):\n%s\n%s", p.Reference, diff, bytes.Join(c.sets, nil))
+	}
+	if len(names) > 1 {
+		counts["mirrored "+p.Way]++
+	}
+}
+
+// expectStream: a tag is asked for by the name that the cluster gives it, and the way
+// that it comes.
+func (c *pullers) expectStream(t *testing.T, p bundle.Pull, stream, want string) {
+	t.Helper()
+	if p.Way == bundle.BySamples {
+		want = rewritten(want, c.registry)
+	}
+	if _, err := reference.ParseNormalizedNamed(want); err != nil {
+		if p.Fault == nil {
+			t.Fatalf("%s: airlift asks for %s, which the cluster cannot", stream, p.Reference)
+		}
+		return
+	}
+	ref, err := oci.ParseReference(want)
+	if err != nil || ref.String() != p.Reference || strings.HasPrefix(stream, "skipped:") && c.registry != "none" {
+		t.Fatalf("%s: airlift asks for %s, the cluster for %s (%v)", stream, p.Reference, want, err)
+	}
+	if (p.Way == bundle.BySamples) != (c.registry != "none" && !strings.HasPrefix(stream, "own:") && !strings.HasPrefix(stream, "jenkins:")) {
+		t.Fatalf("%s comes by way of the %s", stream, p.Way)
 	}
 }
 
