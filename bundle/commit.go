@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -90,11 +91,23 @@ func (c *committer) enter(p piece) error {
 
 // contents appends bytes of a blob, and makes a checkpoint if it is time.
 func (c *committer) contents(chunk []byte) error {
-	c.blob.Write(chunk)
-	if _, err := c.Write(chunk); err != nil {
+	err := beside(c.blob, chunk, func() error {
+		_, err := c.Write(chunk)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	return c.checkpointIfDue()
+}
+
+// beside hashes bytes while something else is done with them.
+func beside(h hash.Hash, p []byte, do func() error) error {
+	var hashing sync.WaitGroup
+	hashing.Go(func() { h.Write(p) })
+	err := do()
+	hashing.Wait()
+	return err
 }
 
 // Write appends bytes, over the borders of volumes.
@@ -127,10 +140,13 @@ func (c *committer) append(volume int, p []byte) error {
 		}
 		c.open, c.at.sum = true, sha256.New()
 	}
-	if _, err := c.out.Write(p); err != nil {
+	err := beside(c.at.sum, p, func() error {
+		_, err := c.out.Write(p)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("write %s: %w", volumeName(volume, c.layout.Volumes()), err)
 	}
-	c.at.sum.Write(p)
 	c.written(int64(len(p)))
 	return nil
 }

@@ -26,11 +26,12 @@ type uploadBody struct {
 
 	mu     sync.Mutex // net/http may read on when it has answered
 	source io.ReadCloser
-	ready  []byte // may be given
-	held   []byte // may be given once more was read, or the end
-	left   int64  // bytes to come from the source
-	ended  bool   // the source gave io.EOF in its place
-	failed error  // the source's own, or what is wrong with its length
+	ready  []byte    // may be given
+	held   []byte    // may be given once more was read, or the end
+	chunks [2][]byte // where they lie, in turn
+	left   int64     // bytes to come from the source
+	ended  bool      // the source gave io.EOF in its place
+	failed error     // the source's own, or what is wrong with its length
 	closed bool
 }
 
@@ -45,7 +46,7 @@ func (u *uploadBody) Read(p []byte) (int, error) {
 			return 0, errUploadEnded
 		case u.failed != nil:
 			return 0, u.failed
-		case u.ended:
+		case u.given():
 			return 0, io.EOF
 		}
 		u.advance()
@@ -55,9 +56,16 @@ func (u *uploadBody) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// given says whether all of it was read.
+func (u *uploadBody) given() bool { return u.ended && len(u.ready) == 0 && len(u.held) == 0 }
+
 // advance reads the next chunk, or the end, and lets the chunk before it go.
 func (u *uploadBody) advance() {
-	chunk := make([]byte, uploadChunk)
+	if u.ended {
+		u.ready, u.held = u.held, nil
+		return
+	}
+	chunk := u.chunk()
 	n, err := fill(u.source, chunk)
 	u.left -= int64(n)
 	switch {
@@ -67,11 +75,19 @@ func (u *uploadBody) advance() {
 		u.failed = &sourceError{errors.New("read blob to push: it is longer than its descriptor says")}
 	case err == io.EOF && u.left > 0:
 		u.failed = &sourceError{fmt.Errorf("read blob to push: it ends %d bytes early", u.left)}
-	case err == io.EOF:
-		u.ready, u.held, u.ended = append(u.held, chunk[:n]...), nil, true
 	default:
-		u.ready, u.held = u.held, chunk
+		u.ready, u.held, u.ended = u.held, chunk[:n], err == io.EOF
 	}
+}
+
+// chunk is the one of the two that nothing lies in.
+func (u *uploadBody) chunk() []byte {
+	free := u.chunks[0]
+	if free == nil {
+		free = make([]byte, min(uploadChunk, max(u.left, 1)))
+	}
+	u.chunks[0], u.chunks[1] = u.chunks[1], free
+	return free
 }
 
 // fill reads until the chunk is full or the source ends or fails. Unlike
@@ -103,7 +119,7 @@ func (u *uploadBody) pause() {
 func (u *uploadBody) resume() {
 	switch {
 	case u.watch == nil || u.closed:
-	case u.ended && len(u.ready) == 0:
+	case u.given():
 		u.watch.start(u.commit, waitAnswer)
 	default:
 		u.watch.start(u.watch.limit, waitTaken)
@@ -133,5 +149,5 @@ func (u *uploadBody) end() error {
 func (u *uploadBody) sentAll() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.ended && len(u.ready) == 0
+	return u.given()
 }

@@ -23,7 +23,7 @@ func (b *bench) many() (err error) {
 	defer func() { err = errors.Join(err, c.clear()) }()
 	fmt.Printf("\n## %s\n", works["many"].title)
 	plan := c.export()
-	plan.args, plan.program = append(plan.args, "--dry-run"), "airlift export --dry-run"
+	plan.args, plan.program, plan.before = append(plan.args, "--dry-run"), "airlift export --dry-run", nil
 	planned, err := c.contest([]task{plan})
 	if err != nil {
 		return err
