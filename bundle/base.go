@@ -22,13 +22,19 @@ func (e Entry) isLeftOut() bool { return e.Offset < 0 }
 // BaseError: the registry lacks blobs that an increment leaves out. Nothing was
 // written.
 type BaseError struct {
-	Blobs []digest.Digest // in the order of the content
-	Base  []Base          // the bundles that brought them, as the increment says
-	what  string          // of the blobs, for people
+	Blobs   []digest.Digest // that no repository has, in the order of the content
+	Denied  []digest.Digest // likewise, but that one may have which does not let us ask
+	Refusal error           // what one of these answered; nil if nothing is denied
+	Base    []Base          // the bundles that brought them, as the increment says
+	what    string          // of the blobs, for people
 }
 
 func (e *BaseError) Error() string {
-	return fmt.Sprintf("the bundle is an increment, and the registry lacks %d of the blobs that it leaves out: %s; what has them is the base: %s", len(e.Blobs), e.what, BaseWords(e.Base))
+	lacks := "lacks"
+	if len(e.Denied) > 0 {
+		lacks = "lacks or hides"
+	}
+	return fmt.Sprintf("the bundle is an increment, and the registry %s %d of the blobs that it leaves out: %s; what has them is the base: %s", lacks, len(e.Blobs)+len(e.Denied), e.what, BaseWords(e.Base))
 }
 
 // BaseWords name the bundles of a base, the last one first.
@@ -38,6 +44,16 @@ func BaseWords(base []Base) string {
 		words = append(words, b.String())
 	}
 	return listSome(words, 3)
+}
+
+// AskBase asks a registry for all that an increment leaves out, where Import would ask
+// and before it writes anything: a *BaseError says what is not there. It writes nothing.
+func (b *Bundle) AskBase(ctx context.Context, client *oci.Client, o ImportOptions) error {
+	im := NewImporter(client, o)
+	if err := im.plan(b); err != nil {
+		return err
+	}
+	return newPusher(im).askBase(ctx)
 }
 
 // askBase asks for every blob that is left out, wherever it could be; of a shard,
@@ -54,14 +70,13 @@ func (p *pusher) askBase(ctx context.Context) error {
 	}
 	done := p.im.options.Progress.begin("base", "blobs", int64(len(left)))
 	var mu sync.Mutex
-	absent, reasons := map[digest.Digest]bool{}, map[digest.Digest]error{}
+	absent := map[digest.Digest][]error{}
 	err := forEach(ctx, jobs(p.im.options.Jobs), len(left), func(ctx context.Context, i int) error {
-		b := p.blobs[left[i]]
-		found, why, err := p.inBase(ctx, b, p.base.of(b))
+		found, doubts, err := p.inBase(ctx, p.blobs[left[i]])
 		if err == nil && !found {
 			mu.Lock()
 			defer mu.Unlock()
-			absent[left[i]], reasons[left[i]] = true, why
+			absent[left[i]] = doubts
 		}
 		done.add(1)
 		return err
@@ -69,23 +84,29 @@ func (p *pusher) askBase(ctx context.Context) error {
 	if err != nil || len(absent) == 0 {
 		return err
 	}
-	return p.im.baseError(absent, reasons)
+	return p.im.baseError(absent)
 }
 
-// baseError words what is absent, with the images that need it.
-func (im *Importer) baseError(absent map[digest.Digest]bool, reasons map[digest.Digest]error) error {
+// baseError words what is absent, with the images that need it and what speaks
+// against that it is.
+func (im *Importer) baseError(absent map[digest.Digest][]error) error {
 	inv := im.bundle.Inventory
 	e := &BaseError{Base: inv.About.Base}
 	users := inv.Content.users()
 	var lines []string
 	for _, d := range inv.Storage.LeftOut {
-		if !absent[d] {
+		doubts, is := absent[d]
+		if !is {
 			continue
 		}
-		e.Blobs = append(e.Blobs, d)
+		if i := slices.IndexFunc(doubts, oci.IsDenied); i >= 0 {
+			e.Denied, e.Refusal = append(e.Denied, d), doubts[i]
+		} else {
+			e.Blobs = append(e.Blobs, d)
+		}
 		line := fmt.Sprintf("%s (needed by %s)", d, listSome(users[d], 2))
-		if why := reasons[d]; why != nil {
-			line += ": " + why.Error()
+		if len(doubts) > 0 {
+			line += ": " + listSome(texts(doubts), 3)
 		}
 		lines = append(lines, line)
 	}
@@ -93,16 +114,26 @@ func (im *Importer) baseError(absent map[digest.Digest]bool, reasons map[digest.
 	return e
 }
 
-// inBase says whether one of some repositories has a blob, and why it counts for
-// nothing where one only says so.
-func (p *pusher) inBase(ctx context.Context, b *pushedBlob, places []oci.Reference) (found bool, why, err error) {
-	for _, at := range places {
+func texts(errs []error) []string {
+	all := make([]string, len(errs))
+	for i, err := range errs {
+		all[i] = err.Error()
+	}
+	return all
+}
+
+// inBase says whether one of the repositories where a blob could be has it; if none
+// does, which of them does not let us ask, or says so and has other bytes. It is for
+// preflight to say that one cannot be pushed to: another may have the blob.
+func (p *pusher) inBase(ctx context.Context, b *pushedBlob) (found bool, doubts []error, err error) {
+	for _, at := range p.base.of(b) {
 		found, err := p.im.client.HasBlob(ctx, at, b.entry.descriptor())
-		if oci.IsDenied(err) && !slices.Contains(b.needed, at) {
-			why, err = err, nil // it is only one that may be of use
-		}
-		if err == nil && found && p.im.options.Prove {
-			if why = p.prove(ctx, b, at); why != nil {
+		var doubt error
+		switch {
+		case oci.IsDenied(err):
+			doubt, err = fmt.Errorf("%s does not say: %w", at.Name(), err), nil
+		case err == nil && found && p.im.options.Prove:
+			if doubt = p.prove(ctx, b, at); doubt != nil {
 				found, err = false, ctx.Err()
 			}
 		}
@@ -112,10 +143,12 @@ func (p *pusher) inBase(ctx context.Context, b *pushedBlob, places []oci.Referen
 		case found:
 			p.arrived(b, at, wasThere)
 			return true, nil, nil
+		case doubt != nil:
+			doubts = append(doubts, doubt)
 		}
 		b.repositories[at.Repository] = wasNot
 	}
-	return false, why, nil
+	return false, doubts, nil
 }
 
 // prove reads a blob from a repository, and hashes it.

@@ -53,7 +53,13 @@ type ImageResult struct {
 	State  string        `json:"state"`
 	Reason string        `json:"reason,omitempty"` // why it was skipped or failed, or is another image
 	Names  []string      `json:"names,omitempty"`  // at the destination, as the cluster names it
+	// Blobs are those of an image that is there which this import sent or mounted, or
+	// which the registry said to have when it was asked, by repository.
+	Blobs []Holding `json:"-"`
 }
+
+// isThere says whether its names lead to the image.
+func (r ImageResult) isThere() bool { return r.State == StateImported || r.State == StatePresent }
 
 // Import pushes a bundle into a registry, image by image: blobs, children, the
 // image, its tags last. No tag is ever written that names an incomplete image,
@@ -147,6 +153,9 @@ func (im *Importer) list() []ImageResult {
 	var list []ImageResult
 	for _, image := range im.images {
 		if r, there := im.results[image.Reference]; there {
+			if im.push != nil && r.isThere() {
+				r.Blobs = im.push.known(image, r.Digest)
+			}
 			list = append(list, r)
 		} else {
 			list = append(list, ImageResult{Reference: image.Reference, Digest: image.Digest, State: StateOpen})

@@ -300,8 +300,7 @@ func (im *Importer) ahead(ctx context.Context, image placed, waits error) error 
 func (im *Importer) isThere(reference string) bool {
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	state := im.results[reference].State
-	return state == StateImported || state == StatePresent
+	return im.results[reference].isThere()
 }
 
 // absentFrom notes the volumes that a blob needs and that were not given, from one

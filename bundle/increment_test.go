@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -48,8 +50,7 @@ func (m medium) into(t testing.TB, host string, o bundle.ImportOptions) (*bundle
 	if results == nil {
 		return nil, err
 	}
-	r, failed := b.Receipt(results, o.Placement)
-	check(t, failed)
+	r := b.Receipt(results, o.Placement)
 	check(t, r.Extend(o.Receipt))
 	return r, err
 }
@@ -64,7 +65,7 @@ func wantRefused(t *testing.T, m medium, proxy *ocitest.Proxy, o bundle.ImportOp
 	if receipt != nil || !errors.As(err, &lacks) {
 		t.Fatalf("without its base: %v, %v", receipt, err)
 	}
-	wantError(t, err, nil, string(lacks.Blobs[0]), base.String())
+	wantError(t, err, nil, string(slices.Concat(lacks.Blobs, lacks.Denied)[0]), base.String())
 	for _, r := range proxy.Log()[before:] {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			t.Errorf("without its base: %s %s", r.Method, r.Path)
@@ -200,8 +201,105 @@ func TestIncrementElsewhere(t *testing.T) {
 	}
 }
 
+// TestIncrementDenied: a repository that denies to be asked keeps no other one from
+// being asked, not even one that needs the blob and is not there before something is pushed.
+// Where none has it, the error says who denied, and that is not held for lost.
+func TestIncrementDenied(t *testing.T) {
+	t.Parallel()
+	near := source(t, func(b *ocitest.Builder) {
+		for _, repo := range []string{"team/one", "team/two", "team/three"} {
+			b.Image(repo, "v1", ocitest.ImageOpts{Labels: map[string]string{"name": repo}, Layers: []ocispec.Descriptor{b.RandomLayer(repo, "a", 3000)}})
+		}
+	})
+	c := client(t, near.Host)
+	one := increment(t, c, bundle.Request{Images: references(t, "quay.io/team/one:v1")}, 1, 0)
+	two := increment(t, c, bundle.Request{Images: references(t, "quay.io/team/two:v1", "quay.io/team/three:v1")}, 2, 0, one.since(t))
+	left := two.inv.Storage.LeftOut
+	far := ocitest.StartRegistry(t)
+	_, err := one.into(t, far.Host, bundle.ImportOptions{})
+	check(t, err)
+	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
+		var made atomic.Bool
+		dst := ocitest.Misbehave(t, far.Host, func(r *http.Request) *ocitest.Fault {
+			made.CompareAndSwap(false, r.Method == http.MethodPost)
+			if !made.Load() && strings.Contains(r.URL.Path, "/team/two/blobs/") {
+				return &ocitest.Fault{Status: status}
+			}
+			return nil
+		})
+		b, o := two.open(t), bundle.ImportOptions{Placement: to(t, dst.Host+"/far")}
+		lacks := wantRefused(t, two, dst, o, bundle.Base{Content: one.inv.ContentID(), Sequence: 1})
+		if len(lacks.Blobs) > 0 || !slices.Equal(lacks.Denied, left) || !oci.IsDenied(lacks.Refusal) {
+			t.Errorf("%q lack, %q are denied: %v", lacks.Blobs, lacks.Denied, lacks.Refusal)
+		}
+		wantError(t, lacks, nil, "lacks or hides 1 of", dst.Host+"/far/team/two does not say: HEAD "+dst.Host+"/v2/far/team/two/blobs/"+string(left[0])+": "+fmt.Sprint(status))
+		o.Held = []bundle.Held{{Names: []string{dst.Host + "/far/team/one:v1"}}}
+		check(t, b.AskBase(t.Context(), client(t, dst.Host, dst.Host), o))
+		for _, r := range dst.Log() {
+			if r.Method != http.MethodGet && r.Method != http.MethodHead {
+				t.Errorf("when only asked: %s %s", r.Method, r.Path)
+			}
+		}
+		results, err := b.Import(t.Context(), client(t, dst.Host, dst.Host), o)
+		check(t, err)
+		wantStates(t, results, 2, bundle.StateImported)
+		wantPulled(t, two, near.Builder(), far.Builder())
+		for _, repo := range []string{"far/team/two", "far/team/three"} {
+			_, raw := far.Builder().Manifest(repo, "v1")
+			far.Builder().DeleteManifest(repo, digest.FromBytes(raw))
+			far.Builder().DeleteBlob(repo, left[0])
+		}
+	}
+}
+
+// TestReceiptClaimsWhatWasAskedFor: an import of images that are there asks for none of
+// their blobs and claims none, for one may be lost; with Force it asks, brings that, and
+// claims all. What earlier imports claimed stays.
+func TestReceiptClaimsWhatWasAskedFor(t *testing.T) {
+	t.Parallel()
+	m, _ := interrupted(t)
+	far := ocitest.StartRegistry(t)
+	first, err := m.into(t, far.Host, bundle.ImportOptions{})
+	check(t, err)
+	listed := map[digest.Digest]bool{}
+	for _, h := range first.Repositories {
+		for _, d := range h.Blobs {
+			listed[d] = true
+		}
+	}
+	if blobs := m.inv.Content.Blobs; len(listed) != len(blobs) {
+		t.Errorf("%d blobs are listed after an import of %d", len(listed), len(blobs))
+	}
+	lost := first.Repositories[0]
+	far.Builder().DeleteBlob(lost.Name, lost.Blobs[0])
+	check(t, far.Builder().Err())
+	for name, c := range map[string]struct {
+		options bundle.ImportOptions
+		want    []bundle.Holding
+	}{
+		"by itself": {bundle.ImportOptions{}, []bundle.Holding{}},
+		"extended":  {bundle.ImportOptions{Receipt: first}, first.Repositories},
+		"by force":  {bundle.ImportOptions{Force: true}, first.Repositories},
+	} {
+		dst := ocitest.Misbehave(t, far.Host, nil)
+		again := *first
+		if again.Registry = dst.Host + "/far"; c.options.Receipt != nil {
+			c.options.Receipt = &again
+		}
+		r, err := m.into(t, dst.Host, c.options)
+		check(t, err)
+		if diff := gocmp.Diff(c.want, r.Repositories); diff != "" || !slices.Equal(r.Bundles, first.Bundles) {
+			t.Errorf("%s: %v, %s", name, r.Bundles, diff)
+		}
+		if n := dst.Count(http.MethodHead, "/blobs/"); (n > 0) != c.options.Force {
+			t.Errorf("%s: %d blobs were asked for", name, n)
+		}
+	}
+}
+
 // TestIncrementShards: each shard of an increment asks for what its own images need of
-// the base, and no receipt lies beside it; without the base it writes nothing.
+// the base; without the base it writes nothing. The receipts of all shards list
+// together what that of one import does.
 func TestIncrementShards(t *testing.T) {
 	t.Parallel()
 	var names []string
@@ -233,9 +331,15 @@ func TestIncrementShards(t *testing.T) {
 	}
 	_, err := one.into(t, far.Host, bundle.ImportOptions{})
 	check(t, err)
+	var receipt *bundle.Receipt
 	for i := range shards {
-		_, err := two.into(t, dst.Host, bundle.ImportOptions{Shard: bundle.Shard{Index: i, Count: shards}})
+		receipt, err = two.into(t, dst.Host, bundle.ImportOptions{Receipt: receipt, Shard: bundle.Shard{Index: i, Count: shards}})
 		check(t, err)
+	}
+	whole, err := two.into(t, dst.Host, bundle.ImportOptions{Force: true})
+	check(t, err)
+	if diff := gocmp.Diff(whole, receipt); diff != "" || len(whole.Repositories) != len(names) {
+		t.Errorf("%d repositories: %s", len(whole.Repositories), diff)
 	}
 	wantPulled(t, two, near.Builder(), far.Builder())
 }

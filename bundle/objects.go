@@ -103,15 +103,15 @@ func (r *Report) Write(dir string) error {
 	return writeFiles(dir, map[string][]byte{ReportFile: o.files[ReportFile]})
 }
 
-// writable says whether a directory could be written to, or made. It tries nothing.
-func writable(dir string) error {
+// Writable says whether a directory could be written to, or made. It tries nothing.
+func Writable(dir string) error {
 	if dir == Printed {
 		return nil
 	}
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir):
-		return writable(filepath.Dir(dir))
+		return Writable(filepath.Dir(dir))
 	case err != nil:
 		return err
 	case !info.IsDir():
@@ -127,7 +127,7 @@ func writable(dir string) error {
 // nothing.
 func (r *Report) Check(dir string) error {
 	_, err := r.Objects(dir)
-	return errors.Join(err, writable(dir))
+	return errors.Join(err, Writable(dir))
 }
 
 // Join adds what the report that lies under a directory holds, once.

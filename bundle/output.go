@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/gofrs/flock"
 )
@@ -52,6 +53,23 @@ func openOutput(dir string, on storage) (*Output, error) {
 		return nil, errors.Join(fmt.Errorf("%w: %s", ErrLocked, dir), o.lock.Close())
 	}
 	return o, nil
+}
+
+// How long a run waits for a directory that others lock for a moment, and how often it
+// looks.
+const (
+	lockTime = 30 * time.Second
+	lockLook = 10 * time.Millisecond
+)
+
+// awaitOutput is OpenOutput where others have the directory only for a moment each.
+func awaitOutput(dir string) (*Output, error) {
+	for end := time.Now().Add(lockTime); ; time.Sleep(lockLook) {
+		o, err := OpenOutput(dir)
+		if !errors.Is(err, ErrLocked) || time.Now().After(end) {
+			return o, err
+		}
+	}
 }
 
 // isLocked says whether what was locked is still what the path names: a run that

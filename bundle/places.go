@@ -165,16 +165,17 @@ func counted(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// Survey lists the repositories that a content needs at its destination, sorted: a
+// Survey lists the repositories that an import needs at its destination, sorted: a
 // registry that makes no project, organisation or repository by itself must have
 // them. It asks the registry for them and writes nothing: whether they are there is
 // known then, and whether they are hidden or denied; whether they may be pushed to,
 // only an import asks. The error is a *ClosedError or a *ClusterRegistryError if the
 // registry refuses; another, with the list, says why it was not asked: it does not
 // answer, say, or knows nobody of the name and password.
-func (b *Bundle) Survey(ctx context.Context, client *oci.Client, p Placement) ([]Place, error) {
+func (b *Bundle) Survey(ctx context.Context, client *oci.Client, o ImportOptions) ([]Place, error) {
+	p := o.Placement
 	images, err := p.place(&b.Inventory.Content)
-	if err != nil || len(images) == 0 {
+	if images = o.Shard.of(images); err != nil || len(images) == 0 {
 		return nil, err
 	}
 	repositories := map[oci.Reference]bool{}

@@ -179,7 +179,7 @@ func TestSurvey(t *testing.T) {
 	far := ocitest.StartRegistry(t)
 	far.Builder().ZeroLayerImage("team/app", "old")
 	p := ocitest.Emulate(t, far.Host, ocitest.Harbor("team"))
-	places, err := b.Survey(t.Context(), client(t, near.Host, p.Host), to(t, p.Host))
+	places, err := b.Survey(t.Context(), client(t, near.Host, p.Host), bundle.ImportOptions{Placement: to(t, p.Host)})
 	var closed *bundle.ClosedError
 	if !errors.As(err, &closed) || !slices.Equal(closed.Namespaces, []string{"flat", "other"}) {
 		t.Errorf("error is %v", err)
@@ -226,7 +226,7 @@ func TestClusterRegistry(t *testing.T) {
 	} {
 		c := client(t, near.Host, inside.Host, test.p.To.Host)
 		b := export(t, c, inventory(t, plan(t, c, bundle.Request{Images: references(t, test.reference)}), 0)).open(t)
-		places, err := b.Survey(t.Context(), c, test.p)
+		places, err := b.Survey(t.Context(), c, bundle.ImportOptions{Placement: test.p})
 		wantInside(t, err, test.want)
 		if len(places) != 1 {
 			t.Errorf("places are %v", places)

@@ -389,6 +389,21 @@ func (b *pushedBlob) isIn(repository string, since int64) bool {
 	return how == wasSent || how == wasThere
 }
 
+// known are the blobs below a node that are known to be where an image is pushed to.
+func (p *pusher) known(image placed, root digest.Digest) []Holding {
+	held := holdings{}
+	for _, to := range p.repositories(image) {
+		p.im.nodes.walk(root, func(n Node) {
+			for _, d := range n.blobs() {
+				if p.blobs[d].isIn(to.Repository, 0) {
+					held.add(to.Repository, d)
+				}
+			}
+		})
+	}
+	return held.list()
+}
+
 // arrived notes that a repository has a blob.
 func (p *pusher) arrived(b *pushedBlob, to oci.Reference, how arrival) {
 	b.repositories[to.Repository] = how

@@ -39,30 +39,41 @@ type Holding struct {
 	Blobs []digest.Digest `json:"blobs"` // sorted
 }
 
-// Receipt makes the receipt of an import by itself.
-func (b *Bundle) Receipt(results []ImageResult, p Placement) (*Receipt, error) {
-	content := &b.Inventory.Content
-	images, err := p.place(content)
-	if err != nil {
-		return nil, err
-	}
-	there := map[string]digest.Digest{}
-	for _, r := range results {
-		if r.State == StateImported || r.State == StatePresent {
-			there[r.Reference] = r.Digest
+// Receipt makes the receipt of an import by itself: it claims what the import sent, or
+// asked for and found, and nothing of what images that were there before only imply.
+func (b *Bundle) Receipt(results []ImageResult, p Placement) *Receipt {
+	r := &Receipt{Format: ReceiptFormat, Registry: p.To.String(), Bundles: []Base{}}
+	held := holdings{}
+	for _, image := range results {
+		if !image.isThere() {
+			continue
+		}
+		r.Bundles = []Base{b.Inventory.base()}
+		for _, h := range image.Blobs {
+			held.add(h.Name, h.Blobs...)
 		}
 	}
-	nodes, held := content.nodeByDigest(), holdings{}
-	for _, image := range images {
-		for _, d := range image.names {
-			nodes.walk(there[image.Reference], func(n Node) { held.add(p.pushed(d).Repository, n.blobs()...) })
+	r.Repositories = held.list()
+	return r
+}
+
+// Unlisted counts the blobs that images need which are there, and that a receipt does
+// not list: nobody asked for them.
+func (b *Bundle) Unlisted(results []ImageResult, r *Receipt) int {
+	nodes, listed, unlisted := b.Inventory.Content.nodeByDigest(), r.places(""), map[digest.Digest]bool{}
+	for _, image := range results {
+		if !image.isThere() {
+			continue
 		}
+		nodes.walk(image.Digest, func(n Node) {
+			for _, d := range n.blobs() {
+				if listed[d] == nil {
+					unlisted[d] = true
+				}
+			}
+		})
 	}
-	r := &Receipt{Format: ReceiptFormat, Registry: p.To.String(), Bundles: []Base{}, Repositories: held.list()}
-	if len(there) > 0 {
-		r.Bundles = append(r.Bundles, b.Inventory.base())
-	}
-	return r, nil
+	return len(unlisted)
 }
 
 // holdings are blobs by the repository.
@@ -113,11 +124,15 @@ func (r *Receipt) Of(registry string) error {
 	return nil
 }
 
-// Forget takes away what a registry was found not to have.
-func (r *Receipt) Forget(blobs []digest.Digest) {
-	gone, held := Storage{LeftOut: blobs}.leftOut(), holdings{}
+// Forget takes away blobs that a registry was found not to have, wherever the receipt
+// listed them by which they were asked for. What came into this one since stays.
+func (r *Receipt) Forget(blobs []digest.Digest, asked *Receipt) {
+	gone, then, held := Storage{LeftOut: blobs}.leftOut(), asked.places(""), holdings{}
 	for _, h := range r.Repositories {
-		held.add(h.Name, slices.DeleteFunc(slices.Clone(h.Blobs), func(d digest.Digest) bool { return gone[d] })...)
+		here := oci.Reference{Repository: h.Name}
+		held.add(h.Name, slices.DeleteFunc(slices.Clone(h.Blobs), func(d digest.Digest) bool {
+			return gone[d] && slices.Contains(then[d], here)
+		})...)
 	}
 	r.Repositories = held.list()
 }
@@ -231,9 +246,31 @@ func (h Holding) check() error {
 	return nil
 }
 
+// UpdateReceipt puts what change makes of the receipt that lies in a directory, nil if
+// none does, in its place, signed if there is a key; what change gives as nil leaves it
+// as it is. No other run comes between: what several imports add is all there.
+// A receipt that the key has signed, and that was changed since, is an error; ErrLocked if
+// another run does not let go of the directory.
+func UpdateReceipt(dir string, key *ecdsa.PrivateKey, change func(there *Receipt) (*Receipt, error)) (err error) {
+	lock, err := awaitOutput(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	there, err := ReadReceipt(filepath.Join(dir, ReceiptFile), trustOf(key).Keys...)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	r, err := change(there)
+	if err != nil || r == nil {
+		return err
+	}
+	return r.Write(dir, key)
+}
+
 // Write writes the receipt into a directory, signed if there is a key. At every
 // instant a signature that lies there fits: those over what was there before go
-// first.
+// first. Whoever is not alone there calls UpdateReceipt.
 func (r *Receipt) Write(dir string, key *ecdsa.PrivateKey) error {
 	data, err := json.MarshalIndent(r, "", " ")
 	if err != nil {

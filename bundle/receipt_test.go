@@ -2,12 +2,14 @@ package bundle_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -23,27 +25,37 @@ func receiptOf(t testing.TB, sequence int64, names ...string) *bundle.Receipt {
 	b := opened(t, contentOf(t, names...))
 	b.Inventory.About.Sequence = sequence
 	var results []bundle.ImageResult
-	for _, i := range b.Inventory.Content.Images {
-		results = append(results, bundle.ImageResult{Reference: i.Reference, Digest: i.Digest, State: bundle.StateImported})
+	for i := range b.Inventory.Content.Images {
+		results = append(results, resultOf(t, &b.Inventory.Content, i, bundle.StateImported))
 	}
-	r, err := b.Receipt(results, to(t, "reg.example:5000/far"))
-	check(t, err)
-	return r
+	return b.Receipt(results, to(t, "reg.example:5000/far"))
 }
 
-// TestReceiptOfWhatIsThere: only what was imported or found, where it was put.
+// resultOf is the result of an image all of whose blobs were sent or asked for.
+func resultOf(t testing.TB, c *bundle.Content, image int, state string) bundle.ImageResult {
+	t.Helper()
+	i := c.Images[image]
+	held := []bundle.Holding{{Name: "far/" + references(t, i.Reference)[0].Repository, Blobs: blobsOf(c, image)}}
+	return bundle.ImageResult{Reference: i.Reference, Digest: i.Digest, State: state, Blobs: held}
+}
+
+// TestReceiptOfWhatIsThere: only what was imported or found, where it was put; of images
+// that were there before, what was asked for.
 func TestReceiptOfWhatIsThere(t *testing.T) {
 	t.Parallel()
-	content := contentOf(t, "quay.io/a/b:1", "quay.io/a/b:2", "quay.io/c/d:1", "quay.io/e/f:1")
+	content := contentOf(t, "quay.io/a/b:1", "quay.io/a/b:2", "quay.io/c/d:1", "quay.io/e/f:1", "quay.io/g/h:1")
 	b := opened(t, content)
 	results := []bundle.ImageResult{
-		{Reference: "quay.io/a/b:1", Digest: content.Images[0].Digest, State: bundle.StatePresent},
-		{Reference: "quay.io/a/b:2", Digest: content.Images[1].Digest, State: bundle.StateFailed},
-		{Reference: "quay.io/c/d:1", Digest: content.Images[2].Digest, State: bundle.StateImported},
-		{Reference: "quay.io/e/f:1", Digest: content.Images[3].Digest, State: bundle.StateSkipped},
+		resultOf(t, content, 0, bundle.StatePresent),
+		resultOf(t, content, 1, bundle.StateFailed),
+		resultOf(t, content, 2, bundle.StateImported),
+		resultOf(t, content, 3, bundle.StateSkipped),
+		{Reference: "quay.io/g/h:1", Digest: content.Images[4].Digest, State: bundle.StatePresent},
 	}
-	r, err := b.Receipt(results, to(t, "reg.example:5000/far"))
-	check(t, err)
+	r := b.Receipt(results, to(t, "reg.example:5000/far"))
+	if n := b.Unlisted(results, r); n != len(blobsOf(content, 4)) {
+		t.Errorf("%d blobs were not asked for, want %d", n, len(blobsOf(content, 4)))
+	}
 	want := []bundle.Holding{{Name: "far/a/b", Blobs: blobsOf(content, 0)}, {Name: "far/c/d", Blobs: blobsOf(content, 2)}}
 	if diff := gocmp.Diff(want, r.Repositories); diff != "" {
 		t.Error(diff)
@@ -54,8 +66,8 @@ func TestReceiptOfWhatIsThere(t *testing.T) {
 	for i := range results {
 		results[i].State = bundle.StateFailed
 	}
-	if r, err := b.Receipt(results, to(t, "reg.example:5000/far")); err != nil || len(r.Bundles)+len(r.Repositories) > 0 {
-		t.Errorf("nothing was imported, and the receipt is %+v (%v)", r, err)
+	if r := b.Receipt(results, to(t, "reg.example:5000/far")); len(r.Bundles)+len(r.Repositories) > 0 {
+		t.Errorf("nothing was imported, and the receipt is %+v", r)
 	}
 }
 
@@ -96,13 +108,59 @@ func TestReceiptsInAnyOrder(t *testing.T) {
 	}
 }
 
-// TestReceiptForgets: what is not there leaves all repositories; an empty one goes.
+// TestReceiptsAtOnce: imports that add to the receipt of one directory at the same time
+// all find theirs in it, signed; what is not changed stays as it is.
+func TestReceiptsAtOnce(t *testing.T) {
+	t.Parallel()
+	dir, key := filepath.Join(t.TempDir(), "made", "for it"), newKey(t)
+	const runs, each = 4, 8
+	add := func(r *bundle.Receipt) error {
+		return bundle.UpdateReceipt(dir, key, func(there *bundle.Receipt) (*bundle.Receipt, error) { return r, r.Extend(there) })
+	}
+	var all sync.WaitGroup
+	var want []bundle.Base
+	for run := range runs {
+		var mine []*bundle.Receipt
+		for i := range each {
+			r := receiptOf(t, int64(each*run+i), fmt.Sprintf("quay.io/run%d/app:%d", run, i))
+			mine, want = append(mine, r), append(want, r.Bundles...)
+		}
+		all.Go(func() {
+			for _, r := range mine {
+				if err := add(r); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	file := filepath.Join(dir, bundle.ReceiptFile)
+	r, err := bundle.ReadReceipt(file, verify.PublicKeyOf(key))
+	check(t, err)
+	if diff := gocmp.Diff(want, r.Bundles); diff != "" || len(r.Repositories) != runs {
+		t.Errorf("%d repositories: %s", len(r.Repositories), diff)
+	}
+	if names := fileNames(t, dir); len(names) != 2 {
+		t.Errorf("there are %q", names)
+	}
+	check(t, bundle.UpdateReceipt(dir, key, func(*bundle.Receipt) (*bundle.Receipt, error) { return nil, nil }))
+	again, err := bundle.ReadReceipt(file)
+	if check(t, err); gocmp.Diff(r, again) != "" {
+		t.Error("what was to stay as it is did not")
+	}
+}
+
+// TestReceiptForgets: what is not there leaves all repositories; an empty one goes. What
+// another import brought since they were asked stays.
 func TestReceiptForgets(t *testing.T) {
 	t.Parallel()
+	asked := receiptOf(t, 1, "quay.io/a/b:1", "quay.io/c/d:1")
 	r := receiptOf(t, 1, "quay.io/a/b:1", "quay.io/c/d:1")
 	gone, kept := r.Repositories[0].Blobs, r.Repositories[1]
-	r.Forget(gone)
-	if diff := gocmp.Diff([]bundle.Holding{kept}, r.Repositories); diff != "" {
+	since := bundle.Holding{Name: "far/since", Blobs: gone}
+	r.Repositories = append(r.Repositories, since)
+	r.Forget(gone, asked)
+	if diff := gocmp.Diff([]bundle.Holding{kept, since}, r.Repositories); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -152,7 +152,7 @@ func (s *signing) open() error {
 		if d.there || s.outputs[d.dir] != nil {
 			continue
 		}
-		if err := writable(d.dir); err != nil {
+		if err := Writable(d.dir); err != nil {
 			return err
 		}
 		out, err := openOutput(d.dir, s.options.on)

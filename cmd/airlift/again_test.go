@@ -5,10 +5,15 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"airlift/bundle"
 	"airlift/oci/ocitest"
 )
 
@@ -90,4 +95,100 @@ func TestTwoImporters(t *testing.T) {
 			}
 		}
 	}
+}
+
+// stop holds up all requests with a part in their path, until it is opened.
+type stop struct {
+	part          string
+	once          sync.Once
+	reached, open chan struct{}
+}
+
+// TestReceiptOfTwoImports: of two imports at once into one directory of objects, each
+// leaves in the receipt what the other has done to it since it was read: what that
+// added is there, and what it took away is not.
+func TestReceiptOfTwoImports(t *testing.T) {
+	t.Parallel()
+	source, work := embedded(t), t.TempDir()
+	b := ocitest.NewBuilder(source)
+	for _, name := range []string{"app:v1", "app:v2", "other:v1", "third:v1"} {
+		repo, tag, _ := strings.Cut(name, ":")
+		b.Image("team/"+repo, tag, ocitest.ImageOpts{Labels: map[string]string{"name": name}, Layers: []ocispec.Descriptor{b.RandomLayer("team/"+repo, repo, 2000)}})
+	}
+	if b.Err() != nil {
+		t.Fatal(b.Err())
+	}
+	medium := func(name string, flags ...string) string {
+		dir := filepath.Join(work, strings.ReplaceAll(name, ":", "-"))
+		succeeds(t, slices.Concat([]string{"export", "--quiet", "--unsigned", "--insecure-registry", source, "--source-mirror", "quay.io=" + source,
+			"--image", "quay.io/team/" + name, "--output", dir}, flags)...)
+		return dir
+	}
+	one, other, third := medium("app:v1"), medium("other:v1"), medium("third:v1")
+	two := medium("app:v2", "--allow-unsigned", "--since", one)
+	var lost atomic.Bool
+	var held atomic.Pointer[stop]
+	dst := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, func(r *http.Request) *ocitest.Fault {
+		if s := held.Load(); s != nil && strings.Contains(r.URL.Path, s.part) {
+			s.once.Do(func() { close(s.reached) })
+			<-s.open
+		}
+		if lost.Load() && strings.Contains(r.URL.Path, "/team/app/blobs/") {
+			return &ocitest.Fault{Status: http.StatusNotFound, Body: `{"errors":[{"code":"BLOB_UNKNOWN"}]}`}
+		}
+		return nil
+	})
+	objects := filepath.Join(work, "objects")
+	imports := func(dir string) (string, error) {
+		out, err := exec.Command("airlift", "import", dir, "--quiet", "--no-check", "--allow-unsigned", "--allow-older", "--to", dst.Host,
+			"--cluster-registry", "registry.plant.example", "--insecure-registry", dst.Host, "--manifests", objects).CombinedOutput()
+		return string(out), err
+	}
+	// meanwhile imports a, and b from when a asks for a part of a path until it has ended.
+	meanwhile := func(a, part, b string) {
+		t.Helper()
+		s := &stop{part: part, reached: make(chan struct{}), open: make(chan struct{})}
+		held.Store(s)
+		ended := make(chan string)
+		go func() {
+			out, err := imports(a)
+			ended <- fmt.Sprint(err, out)
+		}()
+		select {
+		case <-s.reached:
+		case out := <-ended:
+			t.Fatalf("%s did not ask for %s: %s", a, part, out)
+		}
+		held.Store(nil)
+		out, err := imports(b)
+		t.Log(err, out)
+		close(s.open)
+		t.Log(<-ended)
+	}
+	wantListed := func(want ...string) {
+		t.Helper()
+		r, err := bundle.ReadReceipt(filepath.Join(objects, bundle.ReceiptFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, h := range r.Repositories {
+			got = append(got, h.Name)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("the receipt lists %q, want %q", got, want)
+		}
+	}
+	if out, err := imports(one); err != nil {
+		t.Fatal(out)
+	}
+	wantListed("team/app")
+	lost.Store(true)
+	meanwhile(other, "/team/other/manifests/", two) // which finds its base lost
+	layer, err := bundle.ReadReceipt(filepath.Join(objects, bundle.ReceiptFile))
+	if err != nil || len(layer.Repositories) != 2 || len(layer.Repositories[0].Blobs) != 1 {
+		t.Fatalf("after the layer was found lost there are %+v, %v", layer.Repositories, err)
+	}
+	meanwhile(two, "/team/app/blobs/", third)
+	wantListed("team/app", "team/other", "team/third")
 }

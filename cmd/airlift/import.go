@@ -96,7 +96,7 @@ func importBundle(c *cli.Context) error {
 		return err
 	}
 	if o.Shard.Count > 0 {
-		return importShard(c, from, o)
+		return importShard(c, from, o, ledger)
 	}
 	if c.Bool("dry-run") {
 		report, expected, err := checkObjects(c, nil, b, p, objects)
@@ -315,12 +315,13 @@ func importHint(err error) error {
 	var missing *bundle.MissingError
 	var absent *bundle.AbsentError
 	var sparse *bundle.SparseError
+	var base *bundle.BaseError
 	if hint := placesHint(err); hint != "" {
 		return withHint(err, hint)
 	}
 	switch {
-	case errors.As(err, new(*bundle.BaseError)):
-		return withHint(err, "nothing was pushed; import the base first, and what that builds upon before it (with --force if that was done: it brings what the registry has lost since); or export this again with --since the receipt.json of an import here, or without --since")
+	case errors.As(err, &base):
+		return withHint(err, baseHint(base))
 	case errors.As(err, &missing):
 		return withHint(err, "nothing was pushed; --skip-missing goes on without what is listed")
 	case errors.Is(err, bundle.ErrSparseRelease):
@@ -341,6 +342,14 @@ func importHint(err error) error {
 		return withHint(err, sourcesApart)
 	}
 	return err
+}
+
+func baseHint(e *bundle.BaseError) string {
+	bring := "import the base first, and what that builds upon before it (with --force if that was done: it brings what the registry has lost since); or export this again with --since the receipt.json of an import here, or without --since"
+	if e.Refusal != nil {
+		bring = "of what is denied: " + registryHint(e.Refusal) + "; of what is not there: " + bring
+	}
+	return "nothing was pushed; " + bring
 }
 
 func manifestsHint(err error) error {

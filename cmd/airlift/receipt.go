@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 
 	"github.com/urfave/cli/v2"
@@ -16,7 +17,7 @@ import (
 func receiptFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "receipt-key", Usage: "sign receipt.json, by which a later export leaves out what is here (--since), with the key in `NAME.key`"},
-		&cli.StringFlag{Name: "last", Usage: "go on from the receipt.json `FILE` of earlier imports, beside the one under --manifests"},
+		&cli.StringSliceFlag{Name: "last", Usage: "go on from the receipt.json `FILE` of earlier imports, beside the one under --manifests (may be repeated)"},
 		&cli.BoolFlag{Name: "allow-older", Usage: "import a bundle that is older than one of its series that was imported"},
 		&cli.BoolFlag{Name: "prove", Usage: "read and hash what an increment leaves out, rather than only ask whether the registry has it"},
 	}
@@ -27,7 +28,8 @@ type ledger struct {
 	dir      string // --manifests
 	registry string
 	key      *ecdsa.PrivateKey // signs the receipt; nil = nobody does
-	receipt  *bundle.Receipt   // of the earlier imports; nil if there is none
+	named    *bundle.Receipt   // what --last names; nil if it names nothing
+	receipt  *bundle.Receipt   // that, and what lay under dir when we began; nil if there is none
 }
 
 // openLedger reads what earlier imports recorded, and adds it to the options.
@@ -45,10 +47,13 @@ func openLedger(c *cli.Context, o *bundle.ImportOptions) (*ledger, error) {
 	if l.receipt, err = l.read(); err != nil {
 		return nil, err
 	}
-	if file := c.String("last"); file != "" {
-		if err := l.extend(file); err != nil {
+	for _, file := range c.StringSlice("last") {
+		if err := l.name(file); err != nil {
 			return nil, fmt.Errorf("--last: %w", err)
 		}
+	}
+	if l.receipt, err = together(l.receipt, l.named); err != nil {
+		return nil, err
 	}
 	if o.Held, err = l.held(); err != nil {
 		return nil, err
@@ -75,47 +80,56 @@ func (l *ledger) held() ([]bundle.Held, error) {
 func (l *ledger) file() string { return filepath.Join(l.dir, bundle.ReceiptFile) }
 
 // read gives the receipt that lies there, nil if none does.
-func (l *ledger) read() (*bundle.Receipt, error) {
-	if l.dir == bundle.Printed {
+func (l *ledger) read() (r *bundle.Receipt, err error) {
+	if _, err := os.Stat(l.file()); l.dir == bundle.Printed || errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	r, err := l.readFile(l.file())
-	if errors.Is(err, fs.ErrNotExist) {
+	err = bundle.UpdateReceipt(l.dir, l.key, func(there *bundle.Receipt) (*bundle.Receipt, error) {
+		r = there
 		return nil, nil
+	})
+	switch {
+	case err != nil:
+		return nil, receiptHint(err)
+	case r.Of(l.registry) != nil:
+		return nil, manifestsHint(fmt.Errorf("%w: %s is of %s, not of %s", bundle.ErrOccupied, l.file(), r.Registry, l.registry))
 	}
-	if err == nil && r.Of(l.registry) != nil {
-		err = manifestsHint(fmt.Errorf("%w: %s is of %s, not of %s", bundle.ErrOccupied, l.file(), r.Registry, l.registry))
-	}
-	return r, err
+	return r, nil
 }
 
-func (l *ledger) readFile(file string) (*bundle.Receipt, error) {
+func receiptHint(err error) error {
+	if errors.Is(err, bundle.ErrLocked) || errors.Is(err, bundle.ErrUsage) {
+		return err
+	}
+	return withHint(err, "put a copy of it in its place; or take it away, with its signatures: a new one lists what is imported from now on")
+}
+
+// name adds a receipt that was named.
+func (l *ledger) name(file string) error {
 	var keys []verify.PublicKey
 	if l.key != nil {
 		keys = append(keys, verify.PublicKeyOf(l.key))
 	}
-	r, err := bundle.ReadReceipt(file, keys...)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		err = withHint(err, "put a copy of it in its place; or take it away, with its signatures: a new one lists what is imported from now on")
+	named, err := bundle.ReadReceipt(file, keys...)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return err
+	case err != nil:
+		return receiptHint(err)
 	}
-	return r, err
+	if err := named.Of(l.registry); err != nil {
+		return withHint(err, "name a receipt of imports into the registry of --to")
+	}
+	l.named, err = together(named, l.named)
+	return err
 }
 
-// extend adds a receipt that was named.
-func (l *ledger) extend(file string) error {
-	named, err := l.readFile(file)
-	if err == nil {
-		if err = named.Of(l.registry); err != nil {
-			err = withHint(err, "name a receipt of imports into the registry of --to")
-		}
+// together is what two receipts list; either may be nil.
+func together(a, b *bundle.Receipt) (*bundle.Receipt, error) {
+	if a == nil {
+		return b, nil
 	}
-	if err == nil {
-		err = named.Extend(l.receipt)
-	}
-	if err == nil {
-		l.receipt = named
-	}
-	return err
+	return a, a.Extend(b)
 }
 
 // order refuses a bundle that is older than what was imported of its series.
@@ -133,38 +147,23 @@ func (l *ledger) order(c *cli.Context, inv *bundle.Inventory) error {
 		"nothing was pushed; --allow-older imports it all the same: tags go back to what it has; bundles that are not to wait for each other are exported with --series NAME")
 }
 
-// add writes the receipt of an import that was begun, with all earlier ones.
+// add writes the receipt of an import that was begun, with all earlier ones, those that
+// others wrote meanwhile too.
 func (l *ledger) add(c *cli.Context, b *bundle.Bundle, p bundle.Placement, results []bundle.ImageResult) error {
 	if results == nil {
 		return nil
 	}
-	r, err := b.Receipt(results, p)
-	if err != nil {
-		return err
+	r := b.Receipt(results, p)
+	err := l.write(c, func(there *bundle.Receipt) (*bundle.Receipt, error) {
+		err := errors.Join(r.Extend(l.named), r.Extend(there))
+		if err != nil || len(r.Bundles) == 0 {
+			return nil, err
+		}
+		return r, nil
+	})
+	if n := b.Unlisted(results, r); err == nil && l.dir != bundle.Printed && n > 0 {
+		_, err = fmt.Fprintf(c.App.Writer, "it does not list %s of images that were there already: nobody asked for them, as --force does\n", count(n, "blob"))
 	}
-	there, err := l.read() // another import may have written it meanwhile
-	if err := errors.Join(err, r.Extend(l.receipt), r.Extend(there)); err != nil {
-		return err
-	}
-	if len(r.Bundles) == 0 {
-		return nil
-	}
-	return l.write(c, r)
-}
-
-func (l *ledger) write(c *cli.Context, r *bundle.Receipt) error {
-	if l.dir == bundle.Printed {
-		_, err := fmt.Fprintln(c.App.Writer, "no receipt is written; a later export can take this bundle's bundle.json for --since")
-		return err
-	}
-	if err := r.Write(l.dir, l.key); err != nil {
-		return err
-	}
-	signed := "not signed: --receipt-key NAME.key signs it"
-	if l.key != nil {
-		signed = "signed by " + verify.PublicKeyOf(l.key).ID()
-	}
-	_, err := fmt.Fprintf(c.App.Writer, "receipt for a later export: %s, %s\n", l.file(), signed)
 	return err
 }
 
@@ -172,9 +171,40 @@ func (l *ledger) write(c *cli.Context, r *bundle.Receipt) error {
 // the next export since the receipt brings it.
 func (l *ledger) correct(c *cli.Context, err error) error {
 	var lacks *bundle.BaseError
-	if l.receipt == nil || !errors.As(err, &lacks) {
+	if l.receipt == nil || !errors.As(err, &lacks) || len(lacks.Blobs) == 0 {
 		return nil
 	}
-	l.receipt.Forget(lacks.Blobs)
-	return l.write(c, l.receipt)
+	return l.write(c, func(there *bundle.Receipt) (*bundle.Receipt, error) {
+		r, err := together(there, l.named)
+		if r != nil {
+			r.Forget(lacks.Blobs, l.receipt)
+		}
+		return r, err
+	})
+}
+
+// write puts what change makes of the receipt that lies there in its place, and says so.
+func (l *ledger) write(c *cli.Context, change func(there *bundle.Receipt) (*bundle.Receipt, error)) error {
+	if l.dir == bundle.Printed {
+		r, err := change(nil)
+		if err == nil && r != nil {
+			_, err = fmt.Fprintln(c.App.Writer, "no receipt is written; a later export can take this bundle's bundle.json for --since")
+		}
+		return err
+	}
+	written := false
+	err := bundle.UpdateReceipt(l.dir, l.key, func(there *bundle.Receipt) (*bundle.Receipt, error) {
+		r, err := change(there)
+		written = r != nil
+		return r, err
+	})
+	if err != nil || !written {
+		return err
+	}
+	signed := "not signed: --receipt-key NAME.key signs it"
+	if l.key != nil {
+		signed = "signed by " + verify.PublicKeyOf(l.key).ID()
+	}
+	_, err = fmt.Fprintf(c.App.Writer, "receipt for a later export: %s, %s\n", l.file(), signed)
+	return err
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
 
 	"airlift/bundle"
@@ -19,11 +21,13 @@ type rehearsal struct {
 	Places []bundle.Place `json:"places"`
 	// NotAsked is why the registry was not asked for them; "" if it was.
 	NotAsked string `json:"notAsked,omitempty"`
+	// Lacks is what an increment leaves out and the registry does not have.
+	Lacks []digest.Digest `json:"lacks,omitempty"`
 }
 
 // rehearse says what an import would do, and asks the registry for what must be
 // there. That it does not answer is no failure of a dry run: bundles are planned
-// where there is no way to it.
+// where there is no way to it. Without a report nothing is said of the cluster.
 func rehearse(c *cli.Context, from source, o bundle.ImportOptions, report *bundle.Report, objects *bundle.Objects) error {
 	asJSON, err := wantsJSON(c)
 	if err != nil {
@@ -34,34 +38,52 @@ func rehearse(c *cli.Context, from source, o bundle.ImportOptions, report *bundl
 		return importHint(planned)
 	}
 	r := rehearsal{Images: results}
-	refused := r.survey(c, from.bundle, o.Placement)
-	if asJSON {
+	refused, lacks := r.survey(c, from.bundle, o)
+	switch {
+	case asJSON:
 		err = r.printJSON(c.App.Writer)
-	} else {
-		err = errors.Join(r.print(c.App.Writer), printSamples(c, report, objects))
+	default:
+		err = r.print(c.App.Writer)
+		if report != nil {
+			err = errors.Join(err, printSamples(c, report, objects))
+		}
 		printLeftOut(c.App.Writer, from.bundle.Inventory)
 	}
-	return errors.Join(err, importHint(refused), importHint(planned))
+	if lacks != nil { // then an import comes to nothing of what is planned
+		planned = nil
+	}
+	return errors.Join(err, importHint(refused), importHint(lacks), importHint(planned))
 }
 
-// survey asks the registry. The error is what it refuses.
-func (r *rehearsal) survey(c *cli.Context, b *bundle.Bundle, p bundle.Placement) error {
+// survey asks the registry. The errors are what it refuses, and what it lacks that an
+// increment leaves out.
+func (r *rehearsal) survey(c *cli.Context, b *bundle.Bundle, o bundle.ImportOptions) (refused, lacks error) {
 	shown := newProgress(c)
 	defer shown.close()
 	client, err := newClient(c, nil, shown.tell)
 	if err != nil {
-		return err
+		return err, nil
 	}
-	r.Places, err = b.Survey(c.Context, client, p)
-	if err == nil || placesHint(err) != "" || c.Context.Err() != nil {
-		return err
+	r.Places, err = b.Survey(c.Context, client, o)
+	if err == nil || errors.As(err, new(*bundle.ClosedError)) {
+		refused, err = err, b.AskBase(c.Context, client, o)
+	}
+	var base *bundle.BaseError
+	switch {
+	case errors.As(err, &base):
+		r.Lacks = slices.Concat(base.Blobs, base.Denied)
+		return refused, err
+	case err == nil:
+		return refused, nil
+	case placesHint(err) != "" || c.Context.Err() != nil:
+		return err, nil
 	}
 	r.NotAsked = err.Error()
-	say(os.Stderr, "warning: %s was not asked for what must be there: %v", p.To.Host, err)
+	say(os.Stderr, "warning: %s was not asked for what must be there: %v", o.Placement.To.Host, err)
 	if hint := hintFor(err); hint != "" {
 		say(os.Stderr, "hint: %s", hint)
 	}
-	return nil
+	return refused, nil
 }
 
 func (r *rehearsal) printJSON(w io.Writer) error {

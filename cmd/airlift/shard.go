@@ -10,7 +10,7 @@ import (
 )
 
 func shardFlag() cli.Flag {
-	return &cli.StringFlag{Name: "shard", Usage: "bring only the images of part `K/N` (K from 1 or from 0), beside other hosts that bring the others; an import without it then tags releases and writes the objects"}
+	return &cli.StringFlag{Name: "shard", Usage: "bring only the images of part `K/N` (K from 1 or from 0), beside other hosts that bring the others, and write a receipt of it; an import without it then tags releases and writes the objects"}
 }
 
 func shard(c *cli.Context) (bundle.Shard, error) {
@@ -24,14 +24,14 @@ func shard(c *cli.Context) (bundle.Shard, error) {
 	return s, nil
 }
 
-// importShard imports a part of the images, and nothing that is said of all.
-func importShard(c *cli.Context, from source, o bundle.ImportOptions) error {
+// importShard imports a part of the images, and nothing that is said of all. Its receipt
+// is as that of any import.
+func importShard(c *cli.Context, from source, o bundle.ImportOptions, ledger *ledger) error {
+	if err := bundle.Writable(ledger.dir); err != nil {
+		return manifestsHint(err)
+	}
 	if c.Bool("dry-run") {
-		results, err := from.rehearse(o)
-		if results != nil {
-			err = errors.Join(printResults(c.App.Writer, results), err)
-		}
-		return importHint(err)
+		return rehearse(c, from, o, nil, nil)
 	}
 	shown := newProgress(c)
 	client, err := newClient(c, nil, shown.tell)
@@ -41,11 +41,12 @@ func importShard(c *cli.Context, from source, o bundle.ImportOptions) error {
 	o.Progress = shown.event
 	results, err := from.run(c, client, o, shown)
 	shown.close()
+	recorded := errors.Join(ledger.add(c, from.bundle, o.Placement, results), ledger.correct(c, err))
 	if results == nil {
-		return importHint(err)
+		return errors.Join(recorded, importHint(err))
 	}
 	if err == nil {
 		say(os.Stderr, "this was part %s; when all parts are there, the same command without --shard proves it, tags releases and writes the objects", c.String("shard"))
 	}
-	return errors.Join(printResults(c.App.Writer, results), importHint(err))
+	return errors.Join(printResults(c.App.Writer, results), recorded, importHint(err))
 }

@@ -82,7 +82,7 @@ func TestEveryRegistry(t *testing.T) {
 			f.placement.To = bundle.Location{Host: d.host, Path: strings.TrimPrefix(d.path, "/")}
 			f.placement.Cluster, f.placement.MaxNestedPaths = f.placement.To, d.depth
 			client := n.client(t, f.Registry)
-			if places, err := b.Survey(t.Context(), client, f.placement); err != nil || len(places) != 5 {
+			if places, err := b.Survey(t.Context(), client, bundle.ImportOptions{Placement: f.placement}); err != nil || len(places) != 5 {
 				t.Errorf("places are %v, %v", places, err)
 			}
 			bring(t, client, b, f, bundle.StateImported)
