@@ -100,8 +100,8 @@ func (b *bench) carry(work string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.clear()) }()
-	fmt.Printf("\n## %s\n", works[work].title)
-	for _, step := range []func() error{c.exports, c.verifies, c.imports, c.again} {
+	b.printf("\n## %s\n", works[work].title)
+	for _, step := range []func() error{c.exports, c.verifies, c.imports, c.again, c.cpu} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -180,9 +180,16 @@ func (c *carriage) exports() error {
 	if err != nil {
 		return err
 	}
-	table("Export: sealed, signed and synced", c.payload, results)
-	fmt.Printf("\n%d bytes of blobs; the bundle is %.5f × that.\n", c.payload, float64(sizeOf(c.medium))/float64(c.payload))
-	return errors.Join(os.RemoveAll(craned))
+	c.table("Export: sealed, signed and synced", c.payload, results)
+	read, err := c.counted(c.source, func(host string) task { return c.through(c.export(), host) })
+	if err != nil {
+		return err
+	}
+	payload := float64(c.payload)
+	written := float64(median(results[0], func(f figures) int64 { return f.written }))
+	c.printf("\n%d bytes of blobs. Read from the network: %.4f × that. The bundle: %.4f ×; written to the disk: %.4f × the bundle.\n",
+		c.payload, float64(read.blobs)/payload, float64(sizeOf(c.medium))/payload, written/float64(sizeOf(c.medium)))
+	return os.RemoveAll(craned)
 }
 
 // verifies compares verify with sha256sum; both read what the system has in memory.
@@ -192,7 +199,7 @@ func (c *carriage) verifies() error {
 		{program: "sha256sum -c", args: []string{"sha256sum", "--quiet", "-c", "SHA256SUMS"}, dir: c.medium},
 	})
 	if err == nil {
-		table("Verify, from the page cache", c.payload, results)
+		c.table("Verify, from the page cache", c.payload, results)
 	}
 	return err
 }
@@ -219,7 +226,7 @@ func (c *carriage) imports() error {
 	floor := task{program: "floor", args: []string{c.self, "floor-import", c.target.host, repository, c.plan, c.path("floor.bin")}, before: c.target.empty}
 	results, err := c.contest([]task{c.importing(), floor, regsync, skopeo})
 	if err == nil {
-		table("Import into an empty registry", c.payload, results)
+		c.table("Import into an empty registry", c.payload, results)
 	}
 	return err
 }
@@ -235,7 +242,7 @@ func (c *carriage) again() error {
 	checked.args, checked.program = once.args[:len(once.args)-1], "airlift import, again, with its check"
 	results, err := c.contest([]task{once, checked})
 	if err == nil {
-		table("Import of what is there", c.payload, results)
+		c.table("Import of what is there", c.payload, results)
 	}
 	return err
 }

@@ -5,9 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"hash"
 	"io"
 	"net/http"
 	"os"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -21,10 +23,9 @@ const floorJobs = 8
 //
 //	floor-export HOST REPOSITORY PLAN FILE
 //	floor-import HOST REPOSITORY PLAN FILE
+//
+// A copy is the same without hashing.
 func floor(ctx context.Context, args []string) error {
-	if len(args) != 5 {
-		return fmt.Errorf("%s takes HOST REPOSITORY PLAN FILE", args[0])
-	}
 	data, err := os.ReadFile(args[3])
 	if err != nil {
 		return err
@@ -40,26 +41,26 @@ func floor(ctx context.Context, args []string) error {
 	defer file.Close()
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.MaxIdleConnsPerHost = floorJobs
-	f := floorRun{ctx, "http://" + args[1] + "/v2/" + args[2] + "/blobs/", &http.Client{Transport: t}, file}
-	one := f.push
-	if args[0] == "floor-export" {
-		one = f.fetch
-	}
+	f := floorRun{ctx, "http://" + args[1] + "/v2/" + args[2] + "/blobs/", &http.Client{Transport: t}, file, strings.HasPrefix(args[0], "floor-")}
+	one := floorVerbs[args[0]]
 	group, _ := errgroup.WithContext(ctx)
 	group.SetLimit(floorJobs)
 	at := int64(0)
 	for _, b := range blobs {
 		begins := at
-		group.Go(func() error { return one(b, begins) })
+		group.Go(func() error { return one(f, b, begins) })
 		at += b.Size
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if args[0] == "floor-export" {
-		return file.Sync()
-	}
-	return nil
+	return file.Sync()
+}
+
+// floorVerbs are what one blob takes, which stands at an offset of the file.
+var floorVerbs = map[string]func(f floorRun, b blob, at int64) error{
+	"floor-export": floorRun.fetch, "floor-import": floorRun.push,
+	"copy-export": floorRun.fetch, "copy-import": floorRun.push,
 }
 
 type floorRun struct {
@@ -67,6 +68,11 @@ type floorRun struct {
 	at     string
 	client *http.Client
 	file   *os.File
+	hashes bool
+}
+
+func (b blob) is(sum hash.Hash) bool {
+	return fmt.Sprintf("sha256:%x", sum.Sum(nil)) == b.Digest.String()
 }
 
 func (f floorRun) fetch(b blob, at int64) error {
@@ -79,11 +85,13 @@ func (f floorRun) fetch(b blob, at int64) error {
 		return err
 	}
 	defer resp.Body.Close()
+	var to io.Writer = io.NewOffsetWriter(f.file, at)
 	sum := sha256.New()
-	buffer := make([]byte, 1<<20)
-	to := struct{ io.Writer }{io.MultiWriter(sum, io.NewOffsetWriter(f.file, at))}
-	n, err := io.CopyBuffer(to, resp.Body, buffer)
-	if err == nil && (n != b.Size || fmt.Sprintf("sha256:%x", sum.Sum(nil)) != b.Digest.String()) {
+	if f.hashes {
+		to = io.MultiWriter(sum, to)
+	}
+	n, err := io.CopyBuffer(struct{ io.Writer }{to}, resp.Body, make([]byte, 1<<20))
+	if err == nil && (n != b.Size || f.hashes && !b.is(sum)) {
 		err = fmt.Errorf("%s: %d other bytes, %s", b.Digest, n, resp.Status)
 	}
 	return err
@@ -107,7 +115,11 @@ func (f floorRun) push(b blob, at int64) error {
 	query.Set("digest", b.Digest.String())
 	where.RawQuery = query.Encode()
 	sum := sha256.New()
-	body := struct{ io.Reader }{io.TeeReader(io.NewSectionReader(f.file, at, b.Size), sum)}
+	var body io.Reader = io.NewSectionReader(f.file, at, b.Size)
+	if f.hashes {
+		body = io.TeeReader(body, sum)
+	}
+	body = struct{ io.Reader }{body}
 	q, err = http.NewRequestWithContext(f.ctx, http.MethodPut, where.String(), body)
 	if err != nil {
 		return err
@@ -117,7 +129,7 @@ func (f floorRun) push(b blob, at int64) error {
 		return err
 	}
 	resp.Body.Close()
-	if resp.StatusCode != http.StatusCreated || fmt.Sprintf("sha256:%x", sum.Sum(nil)) != b.Digest.String() {
+	if resp.StatusCode != http.StatusCreated || f.hashes && !b.is(sum) {
 		return fmt.Errorf("%s: %s", b.Digest, resp.Status)
 	}
 	return nil

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -30,18 +29,16 @@ func (b *bench) link() (err error) {
 	}
 	defer relay.Close()
 	host := relay.Addr().String()
-	export := c.export()
-	export.args = append(export.args, "--source-mirror", c.source.host+"="+host, "--insecure-registry", host)
-	f, err := c.measure(export)
+	f, err := c.measure(c.through(c.export(), host))
 	if err != nil {
 		return err
 	}
 	if err := c.writePlan(); err != nil {
 		return err
 	}
-	fmt.Printf("\n## A link of %d MB/s with round trips of %s\n\n", linkSpeed/1_000_000, linkTrip)
+	b.printf("\n## A link of %d MB/s with round trips of %s\n\n", linkSpeed/1_000_000, linkTrip)
 	ideal := float64(c.payload) / linkSpeed
-	fmt.Printf("Export took %.1f s for what the link alone takes %.1f s for: %.1f %% of it.\n", f.wall.Seconds(), ideal, 100*ideal/f.wall.Seconds())
+	b.printf("Export took %.1f s for what the link alone takes %.1f s for: %.1f %% of it.\n", f.wall.Seconds(), ideal, 100*ideal/f.wall.Seconds())
 	return nil
 }
 

@@ -1,10 +1,11 @@
 // Command bench measures bin/airlift beside its peers and beside a floor: a
 // program that does no more than has to be done. All that is compared is run in
 // turn, round after round, and what counts are ratios within a run: absolute
-// times depend on the machine. It prints docs/benchmarks.md's tables.
+// times depend on the machine. It prints tables, those of docs/benchmarks.md.
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -27,21 +28,25 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	if len(os.Args) > 1 && strings.HasPrefix(os.Args[1], "floor-") {
-		return floor(ctx, os.Args[1:])
-	}
-	if len(os.Args) == 4 && os.Args[1] == "fill" {
-		return fill(os.Args[2], os.Args[3])
+	switch args := os.Args[1:]; {
+	case len(args) == 5 && floorVerbs[args[0]] != nil:
+		return floor(ctx, args)
+	case len(args) == 3 && args[0] == "fill":
+		return fill(args[1], args[2])
+	case len(args) == 2 && args[0] == "hash":
+		return hashing(args[1])
 	}
 	rounds := flag.Int("rounds", 5, "rounds of every contest")
 	dir := flag.String("dir", "", "work there, on the file system to be measured; needs 8 GB (default: a new temporary directory)")
 	only := flag.String("only", "", "part of the name of the only contest to run")
+	report := flag.String("report", "", "file to put the tables into, below its mark")
 	flag.Parse()
 	b, err := newBench(ctx, *dir, *rounds)
 	if err != nil {
 		return err
 	}
 	defer b.close()
+	b.machine()
 	for _, c := range contests {
 		if !strings.Contains(c.name, *only) {
 			continue
@@ -51,7 +56,10 @@ func run(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
-	return nil
+	if *report == "" {
+		return nil
+	}
+	return b.save(*report)
 }
 
 // contests are what is measured, in the order of the tables.
@@ -75,6 +83,7 @@ type bench struct {
 	peers   string // the directory of the peers' programs
 	rounds  int
 	key     string // path of a signing key; .pub is beside it
+	printed bytes.Buffer
 }
 
 func newBench(ctx context.Context, dir string, rounds int) (*bench, error) {

@@ -2,14 +2,15 @@ package main
 
 import (
 	"errors"
-	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
+	"slices"
+	"strings"
 	"sync/atomic"
-	"time"
 )
 
 // many measures what does not grow with bytes but with images: planning, and
@@ -21,41 +22,44 @@ func (b *bench) many() (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.clear()) }()
-	fmt.Printf("\n## %s\n", works["many"].title)
+	b.printf("\n## %s\n", works["many"].title)
 	plan := c.export()
 	plan.args, plan.program, plan.before = append(plan.args, "--dry-run"), "airlift export --dry-run", nil
 	planned, err := c.contest([]task{plan})
 	if err != nil {
 		return err
 	}
+	b.table("Planning", 0, planned)
+	asked, err := c.counted(c.source, func(host string) task { return c.through(plan, host) })
+	if err != nil {
+		return err
+	}
+	b.printf("\n%.2f requests an image.\n", c.each(asked))
 	if _, err := c.measure(c.export()); err != nil {
 		return err
 	}
 	if err := c.again(); err != nil {
 		return err
 	}
-	table("Planning", 1, planned)
-	images := float64(len(c.references))
-	asked, err := c.counted(c.source, func(host string) task {
-		mirrored := plan
-		mirrored.args = append(plan.args, "--source-mirror", c.source.host+"="+host, "--insecure-registry", host)
-		return mirrored
-	})
+	quick, err := c.counted(c.target, func(host string) task { return c.onceMore(host, false) })
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\nRequests of planning: %.2f an image.\n", float64(asked)/images)
-	for _, check := range []bool{false, true} {
-		asked, err = c.counted(c.target, func(host string) task { return c.onceMore(host, check) })
-		if err != nil {
-			return err
-		}
-		fmt.Printf("\nRequests of an import of what is there (its check: %t): %.2f an image.\n", check, float64(asked)/images)
-	}
-	return nil
+	checked, err := c.counted(c.target, func(host string) task { return c.onceMore(host, true) })
+	b.printf("\n%.2f requests an image; with its check %.2f.\n", c.each(quick), c.each(checked))
+	return err
 }
 
-// onceMore is an import through another name of the registry, which has all of it.
+// each is how many requests were made for an image.
+func (c *carriage) each(t traffic) float64 { return float64(t.requests) / float64(len(c.references)) }
+
+// through is an export, or the plan of one, that asks another address of the source.
+func (c *carriage) through(t task, host string) task {
+	t.args = append(slices.Clone(t.args), "--source-mirror", c.source.host+"="+host, "--insecure-registry", host)
+	return t
+}
+
+// onceMore is an import through another address of the registry, which has all of it.
 func (c *carriage) onceMore(host string, check bool) task {
 	t := c.importing()
 	t.before = func() error { return os.RemoveAll(c.path("manifests")) }
@@ -70,21 +74,36 @@ func (c *carriage) onceMore(host string, check bool) task {
 	return t
 }
 
-// counted runs a task that goes to a registry through a proxy, and counts its
-// requests.
-func (c *carriage) counted(to *registry, through func(host string) task) (int64, error) {
-	var requests atomic.Int64
-	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: to.host})
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		requests.Add(1)
-		proxy.ServeHTTP(w, r)
-	}))
-	defer server.Close()
-	_, err := c.measure(through(server.Listener.Addr().String()))
-	return requests.Load(), err
+// traffic is what went through a proxy.
+type traffic struct {
+	requests int64
+	blobs    int64 // bytes of blobs that were fetched
 }
 
-// seconds of the median run.
-func seconds(r result) float64 {
-	return median(r, func(f figures) time.Duration { return f.wall }).Seconds()
+// counted runs a task that goes to a registry through a proxy, and counts what it
+// asks for and gets.
+func (c *carriage) counted(to *registry, through func(host string) task) (traffic, error) {
+	var requests, blobs atomic.Int64
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: to.host})
+	proxy.ModifyResponse = func(r *http.Response) error {
+		if requests.Add(1); strings.Contains(r.Request.URL.Path, "/blobs/") {
+			r.Body = &countedBody{r.Body, &blobs}
+		}
+		return nil
+	}
+	server := httptest.NewServer(proxy)
+	defer server.Close()
+	_, err := c.measure(through(server.Listener.Addr().String()))
+	return traffic{requests.Load(), blobs.Load()}, err
+}
+
+type countedBody struct {
+	io.ReadCloser
+	bytes *atomic.Int64
+}
+
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.bytes.Add(int64(n))
+	return n, err
 }

@@ -79,15 +79,15 @@ func (b *bench) contest(tasks []task) ([]result, error) {
 		}
 	}
 	for i, t := range tasks {
-		results[i].program = t.program
+		results[i].task = t
 	}
 	return results, nil
 }
 
 // result is all runs of one program.
 type result struct {
-	program string
-	runs    []figures
+	task task
+	runs []figures
 }
 
 // median of one figure over the runs.
@@ -109,19 +109,4 @@ func ratio(a, b result) float64 {
 	}
 	slices.Sort(all)
 	return all[len(all)/2]
-}
-
-// table prints results, with the ratio of the first, airlift, to each of them.
-func table(title string, payload int64, results []result) {
-	fmt.Printf("\n### %s\n\n", title)
-	fmt.Println("| | seconds | airlift is | CPU s | CPU s/GB | peak MiB | written MB |")
-	fmt.Println("|---|---|---|---|---|---|---|")
-	for _, r := range results {
-		cpu := median(r, func(f figures) time.Duration { return f.cpu }).Seconds()
-		fmt.Printf("| %s | %.2f | %.2f × | %.2f | %.2f | %.0f | %.0f |\n", r.program,
-			median(r, func(f figures) time.Duration { return f.wall }).Seconds(), ratio(results[0], r),
-			cpu, cpu/(float64(payload)/1e9),
-			float64(median(r, func(f figures) int64 { return f.peak }))/(1<<20),
-			float64(median(r, func(f figures) int64 { return f.written }))/1e6)
-	}
 }

@@ -22,7 +22,7 @@ func (b *bench) vast() error {
 	server := httptest.NewServer(http.HandlerFunc(vastAnswer))
 	defer server.Close()
 	host := server.Listener.Addr().String()
-	fmt.Printf("\n## A vast plan\n\n| images | blobs | seconds | peak MiB | bundle.json MB |\n|---|---|---|---|---|\n")
+	b.printf("\n## A vast plan\n\n| images | blobs | seconds | peak MiB | bundle.json MB |\n|---|---|---|---|---|\n")
 	for _, images := range []int{500, 1000, 2000} {
 		var lines []byte
 		for i := range images {
@@ -37,7 +37,7 @@ func (b *bench) vast() error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("| %d | %d | %.2f | %.0f |\n", images, images*(vastLayers+1), seconds(results[0]),
+		b.printf("| %d | %d | %.2f | %.0f |\n", images, images*(vastLayers+1), seconds(results[0]),
 			float64(median(results[0], func(f figures) int64 { return f.peak }))/(1<<20))
 	}
 	return nil
