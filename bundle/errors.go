@@ -18,6 +18,10 @@ var (
 	ErrAbsent = errors.New("volumes absent")
 	// ErrUnsealed: a medium without SHA256SUMS, which are written last.
 	ErrUnsealed = fmt.Errorf("%w: the export was not finished", ErrAbsent)
+	// ErrLeftOut: an increment does not have what its base has.
+	ErrLeftOut = fmt.Errorf("%w: what this increment leaves out is in its base", ErrAbsent)
+	// ErrPartialRelease: what a release consists of is not all at hand.
+	ErrPartialRelease = errors.New("a cluster that begins with a part of a release fails late")
 	// ErrNoSpace: the medium is full, or too small for what it must hold.
 	ErrNoSpace = errors.New("no space")
 	// ErrMissing: everything was done but for what the inventory records as

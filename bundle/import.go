@@ -39,7 +39,7 @@ const (
 	StatePresent  = "present"  // its names led to its digest before
 	StateSkipped  = "skipped"  // it is missing, or on volumes that were not given, or sparse and refused, or waits for a part
 	StateFailed   = "failed"
-	StateOpen     = "open"    // the import was interrupted before
+	StateOpen     = "open"    // the import was interrupted before, or the registry was not available any more
 	StatePlanned  = "planned" // by Rehearse
 )
 
@@ -84,7 +84,8 @@ func (r ImageResult) isThere() bool { return r.State == StateImported || r.State
 // connection: damage that shows without reading all, collisions of names, names
 // that mirror sets cannot express, content that is missing without leave. What
 // fails later fails for its image alone: the result lists every image, and the
-// error is of all classes that occurred.
+// error is of all classes that occurred. A registry that is not available (any more)
+// ends the import: an *UnavailableError, and what was not brought is open.
 func (b *Bundle) Import(ctx context.Context, client *oci.Client, o ImportOptions) ([]ImageResult, error) {
 	im := NewImporter(client, o)
 	im.last = true
@@ -152,14 +153,17 @@ func (im *Importer) names(image placed) []string {
 func (im *Importer) list() []ImageResult {
 	var list []ImageResult
 	for _, image := range im.images {
-		if r, there := im.results[image.Reference]; there {
-			if im.push != nil && r.isThere() {
-				r.Blobs = im.push.known(image, r.Digest)
-			}
-			list = append(list, r)
-		} else {
-			list = append(list, ImageResult{Reference: image.Reference, Digest: image.Digest, State: StateOpen})
+		r, there := im.results[image.Reference]
+		if !there {
+			r = ImageResult{Reference: image.Reference, Digest: image.Digest, State: StateOpen}
 		}
+		if im.push != nil && r.isThere() {
+			r.Blobs = im.push.known(image, r.Digest)
+		}
+		if r.State == StateOpen && im.outage.now() != nil {
+			r.Reason = im.options.Placement.To.Host + " is not available any more"
+		}
+		list = append(list, r)
 	}
 	for _, m := range im.bundle.Inventory.Content.Missing {
 		if m.Parent == "" && !im.options.Shard.divides() {

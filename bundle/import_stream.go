@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -85,8 +86,11 @@ func (x *streamed) run(s *Stream) ([]ImageResult, error) {
 		x.begin()
 	}
 	_ = x.uploads.Wait() // what failed is recorded
-	if proved := x.im.prove(x.ctx, x.im.images); broken == nil {
-		broken = proved
+	if broken == nil {
+		broken = x.im.outage.now()
+	}
+	if !errors.As(broken, new(*UnavailableError)) {
+		broken = cmp.Or(broken, x.im.prove(x.ctx, x.im.images))
 	}
 	if broken == nil {
 		broken = x.releases()
@@ -96,6 +100,9 @@ func (x *streamed) run(s *Stream) ([]ImageResult, error) {
 
 // visit takes one file of the archive.
 func (x *streamed) visit(e Entry, contents io.Reader) error {
+	if err := x.im.outage.now(); err != nil {
+		return err
+	}
 	if _, isNode := x.im.nodes[e.Digest]; isNode {
 		raw, err := io.ReadAll(contents)
 		x.im.raw[e.Digest] = raw
@@ -154,15 +161,18 @@ func (x *streamed) await(image placed) {
 // complete imports an image whose blobs are all there. Releases wait for the end.
 func (x *streamed) complete(image placed) {
 	if x.im.vital[image.Digest] == nil {
-		x.im.image(x.ctx, image)
+		_ = x.im.image(x.ctx, image) // what ends the import is found by whoever reads on
 	}
 }
 
 // releases imports what had to wait for others.
 func (x *streamed) releases() error {
 	for _, image := range x.im.inOrder()[1] {
-		if x.left[image.Reference] == 0 {
-			x.im.image(x.ctx, image)
+		if x.left[image.Reference] != 0 {
+			continue
+		}
+		if err := x.im.image(x.ctx, image); err != nil {
+			return err
 		}
 	}
 	return x.im.prove(x.ctx, x.im.images)
@@ -239,7 +249,7 @@ func (x *streamed) bring(b *pushedBlob, put func(context.Context, oci.Reference,
 func (x *streamed) arrive(b *pushedBlob, err error) {
 	for _, image := range x.waiting[b.entry.Digest] {
 		if err != nil {
-			x.im.conclude(x.ctx, image, ImageResult{}, fmt.Errorf("push %s: %w", b.entry.Digest, err))
+			_ = x.im.conclude(x.ctx, image, ImageResult{}, fmt.Errorf("push %s: %w", b.entry.Digest, err))
 			continue
 		}
 		x.mu.Lock()

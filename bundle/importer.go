@@ -37,21 +37,23 @@ type Importer struct {
 	push    *pusher                  // nil until the registry has answered
 
 	mu      sync.Mutex
-	results map[string]ImageResult     // by reference
-	failed  map[string]error           // likewise
-	proven  map[string]bool            // references that were tagged and asked for since
-	met     map[string][]oci.Reference // what names led to of references that were not there when all were asked for
-	asked   map[string]bool            // references that were not there yet
-	refused map[string]bool            // references that were skipped for what they lack
-	absent  map[int]bool               // volumes that something still needs
-	cut     map[int]bool               // those over which something is cut that is still to come
+	results map[string]ImageResult // by reference
+	failed  map[string]error       // likewise
+	proven  map[string]bool        // references that were tagged and asked for since
+	met     map[string]met         // by reference: what was said when all were asked for
+	asked   map[string]bool        // references that were not there yet
+	refused map[string]bool        // references that were skipped for what they lack
+	absent  map[int]bool           // volumes that something still needs
+	cut     map[int]bool           // those over which something is cut that is still to come
+
+	outage outage
 }
 
 // NewImporter begins to import. It connects to nothing.
 func NewImporter(client *oci.Client, o ImportOptions) *Importer {
 	return &Importer{
 		client: client, options: o, results: map[string]ImageResult{}, failed: map[string]error{}, proven: map[string]bool{},
-		met: map[string][]oci.Reference{}, asked: map[string]bool{}, refused: map[string]bool{}, absent: map[int]bool{}, cut: map[int]bool{},
+		met: map[string]met{}, asked: map[string]bool{}, refused: map[string]bool{}, absent: map[int]bool{}, cut: map[int]bool{},
 	}
 }
 
@@ -111,7 +113,7 @@ func (im *Importer) begin(ctx context.Context) error {
 	p := newPusher(im)
 	if len(im.images) > 0 {
 		if err := im.reach(ctx, p); err != nil {
-			return err
+			return im.unavailable(err)
 		}
 	}
 	im.push = p
@@ -135,18 +137,17 @@ func (im *Importer) reach(ctx context.Context, p *pusher) error {
 // run imports every image that is not there yet; releases last, so that their
 // tags come when all their components are there.
 func (im *Importer) run(ctx context.Context) ([]ImageResult, error) {
-	im.absent, im.cut = map[int]bool{}, map[int]bool{}
+	im.absent, im.cut, im.outage.found = map[int]bool{}, map[int]bool{}, nil
 	im.push.turn()
 	for _, images := range im.inOrder() {
 		err := forEach(ctx, jobs(im.options.Jobs), len(images), func(ctx context.Context, i int) error {
-			im.image(ctx, images[i])
-			return ctx.Err()
+			return im.image(ctx, images[i])
 		})
 		if err == nil {
 			err = im.prove(ctx, images)
 		}
 		if err != nil {
-			return im.list(), err
+			return im.list(), errors.Join(im.failures(), err)
 		}
 	}
 	return im.list(), im.verdict()
@@ -181,14 +182,16 @@ func (c *Content) releaseParts() map[digest.Digest][]string {
 	return parts
 }
 
-// image imports one image, and records what became of it.
-func (im *Importer) image(ctx context.Context, image placed) {
+// image imports one image, and records what became of it. The error ends the import.
+func (im *Importer) image(ctx context.Context, image placed) error {
 	result, err := im.attempt(ctx, image)
-	im.conclude(ctx, image, result, err)
+	return im.conclude(ctx, image, result, err)
 }
 
-// conclude records what became of an image.
-func (im *Importer) conclude(ctx context.Context, image placed, result ImageResult, err error) {
+// conclude records what became of an image. It gives what keeps all others from being
+// imported: the end of the context, or that the registry is not there any more.
+func (im *Importer) conclude(ctx context.Context, image placed, result ImageResult, err error) error {
+	end := cmp.Or(im.outageOf(ctx, err), ctx.Err())
 	if err != nil {
 		result = ImageResult{}
 	}
@@ -199,7 +202,7 @@ func (im *Importer) conclude(ctx context.Context, image placed, result ImageResu
 		result.Names = im.names(image)
 	case errors.Is(err, errSkip):
 		result.State, result.Reason = StateSkipped, skipReason(err)
-	case ctx.Err() != nil:
+	case end != nil:
 		result.State = StateOpen
 	default:
 		result.State, result.Reason = StateFailed, err.Error()
@@ -209,6 +212,7 @@ func (im *Importer) conclude(ctx context.Context, image placed, result ImageResu
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	im.failed[image.Reference], im.refused[image.Reference] = failed, errors.Is(err, ErrSparse)
+	return end
 }
 
 func (im *Importer) record(r ImageResult) {
@@ -246,20 +250,22 @@ func (im *Importer) attempt(ctx context.Context, image placed) (ImageResult, err
 func (im *Importer) present(ctx context.Context, image placed) (bool, error) {
 	im.mu.Lock()
 	asked := im.asked[image.Reference]
-	moved, met := im.met[image.Reference]
+	answer, met := im.met[image.Reference]
 	im.mu.Unlock()
 	if asked {
 		return false, nil
 	}
 	if !met {
-		var present bool
 		var err error
-		if present, moved, err = im.push.present(ctx, image); err != nil || present {
-			return present, err
+		if answer.present, answer.moved, err = im.push.present(ctx, image); err != nil {
+			return false, err
 		}
 	}
+	if answer.present {
+		return true, nil
+	}
 	instead, _ := im.childFor(image)
-	for _, was := range moved {
+	for _, was := range answer.moved {
 		if was.Digest == instead {
 			continue // an earlier import put it there
 		}
@@ -329,10 +335,15 @@ func (im *Importer) given(at span) bool {
 	return slices.ContainsFunc(im.volumes, func(v *volumeSet) bool { return v.files[at.volume] != nil })
 }
 
+// failures are those of single images.
+func (im *Importer) failures() error {
+	failed := slices.DeleteFunc(slices.Collect(maps.Values(im.failed)), func(err error) bool { return err == nil })
+	return joinSome(failed, maxFailures, "images could not be imported")
+}
+
 // verdict adds to what failed what was left out.
 func (im *Importer) verdict() error {
-	failed := slices.DeleteFunc(slices.Collect(maps.Values(im.failed)), func(err error) bool { return err == nil })
-	all := []error{joinSome(failed, maxFailures, "images could not be imported")}
+	all := []error{im.failures()}
 	if len(im.absent) > 0 {
 		all = append(all, &AbsentError{im.volumeNames(im.absent), im.volumeNames(im.cut)})
 	}

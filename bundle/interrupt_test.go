@@ -1,6 +1,7 @@
 package bundle_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -112,6 +113,60 @@ func TestKilledImport(t *testing.T) {
 		if at%9 == 0 {
 			wantComplete(t, m, host)
 		}
+	}
+}
+
+// TestRegistryDies: a registry that is not there any more, from whichever request on,
+// ends an import of media or of a stream, and is said once; what was not brought is open.
+func TestRegistryDies(t *testing.T) {
+	t.Parallel()
+	m, near := interrupted(t)
+	var stream bytes.Buffer
+	check(t, bundle.ExportStream(t.Context(), client(t, near.Host), m.inv, &stream, bundle.ExportOptions{Key: m.key}))
+	whole := ocitest.Misbehave(t, lenient(t), nil)
+	_, err := importInto(t.Context(), t, m, whole.Host, 2)
+	check(t, err)
+	begun, requests := false, len(whole.Log())
+	for at := 3; at < requests; at += 7 {
+		fault := ocitest.Fault{Drop: true}
+		if at%2 == 0 {
+			fault = ocitest.Fault{Status: http.StatusServiceUnavailable}
+		}
+		host, n := lenient(t), atomic.Int64{}
+		proxy := ocitest.Misbehave(t, host, func(*http.Request) *ocitest.Fault {
+			if n.Add(1) >= int64(at) {
+				return &fault
+			}
+			return nil
+		})
+		var results []bundle.ImageResult
+		if at%3 == 0 {
+			results, err = importStream(t, stream.Bytes(), m, proxy.Host)
+		} else {
+			results, err = importInto(t.Context(), t, m, proxy.Host, 2)
+		}
+		if n.Load() < int64(at) {
+			continue // two at once take what they need in any order
+		}
+		var gone *bundle.UnavailableError
+		if !errors.As(err, &gone) || gone.Begun != (results != nil) || strings.Count(err.Error(), "tried ") != 1 {
+			t.Errorf("from request %d of %d on: %v", at, requests, err)
+		}
+		if after := n.Load() - int64(at); after > 80 { // eight at once, three tries, and net/http's own
+			t.Errorf("from request %d of %d on: asked %d times more", at, requests, after)
+		}
+		for _, r := range results {
+			begun = true
+			if r.State == bundle.StateFailed || r.State == bundle.StateOpen && r.Reason == "" {
+				t.Errorf("%s is %s: %s", r.Reference, r.State, r.Reason)
+			}
+		}
+		if at%4 == 0 {
+			wantComplete(t, m, host)
+		}
+	}
+	if !begun {
+		t.Error("no import had begun")
 	}
 }
 

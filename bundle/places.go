@@ -27,7 +27,8 @@ type Place struct {
 	Answer     string `json:"answer,omitempty"` // that the registry gave, where it refuses
 
 	at     oci.Reference
-	lookup *oci.Lookup // of a refusal: with which credentials
+	lookup *oci.Lookup    // of a refusal: with which credentials
+	page   *oci.PageError // that answered for the registry
 }
 
 // placeAt is a repository of which nothing is known.
@@ -49,7 +50,11 @@ func sortedPlaces(repositories map[oci.Reference]bool) []Place {
 // place cannot be used.
 func (p *Place) judge(err error) {
 	var answer *oci.StatusError
+	var page *oci.PageError
 	switch {
+	case errors.As(err, &page):
+		p.State, p.Answer, p.page = PlaceUnfit, page.Error(), page
+		return
 	case !errors.As(err, &answer):
 		return
 	case oci.IsDenied(err) || answer.Code == "DENIED":
@@ -73,24 +78,28 @@ func joinWords(code, message string) string {
 	return code + message
 }
 
-// ClosedError: the registry does not let be pushed into places that are needed.
-// Nothing was pushed.
+// ClosedError: the registry does not let be pushed into places that are needed, or be
+// looked into. Nothing was pushed.
 type ClosedError struct {
 	To     Location
 	Places []Place // that are refused, sorted
+	// Surveyed: nobody asked for leave to push. What is denied may be hidden only: some
+	// registries let an account make a repository, and deny it what is not there yet.
+	Surveyed bool
 	// Namespaces are those of which every place is refused.
 	Namespaces []string
 	// Lookup is where credentials were looked for, if there are none for a place that is
 	// denied; nil if there are.
 	Lookup *oci.Lookup
+	Page   *oci.PageError // that answered for the registry, if one did
 	// MaxNestedPaths is how deep a path may be, if that may be what is wrong: all
 	// places are refused that are deeper, and no other; 0 if not.
 	MaxNestedPaths int
 }
 
 // closed is the error for places of which some are refused.
-func closed(to Location, places []Place) error {
-	e := &ClosedError{To: to}
+func closed(to Location, places []Place, surveyed bool) error {
+	e := &ClosedError{To: to, Surveyed: surveyed}
 	open, deepest, flattest := map[string]bool{}, 0, 0
 	for _, p := range places {
 		n := depth(p.Repository)
@@ -116,6 +125,9 @@ func closed(to Location, places []Place) error {
 		if p.lookup != nil && p.lookup.Entry == "" {
 			e.Lookup = p.lookup
 		}
+		if p.page != nil {
+			e.Page = p.page
+		}
 	}
 	e.Namespaces = slices.Sorted(maps.Keys(namespaces))
 	if n := flattest - 1; n >= deepest && n > max(depth(to.Path), 1) && (unfit || len(e.Namespaces) == 0) {
@@ -130,32 +142,46 @@ func (e *ClosedError) Error() string { return errors.Join(e.Unwrap()...).Error()
 // Unwrap is what is wrong: an error for each namespace of which nothing is open,
 // and for each other place.
 func (e *ClosedError) Unwrap() []error {
-	errs := []error{fmt.Errorf("%s lets nothing be pushed into %s; nothing was pushed", e.To.Host, counted(len(e.Places), "repository", "repositories"))}
+	words := "%s lets nothing be pushed into %s; nothing was pushed"
+	if e.Surveyed {
+		words = "%s lets nobody look into %s; whether an import may push there, only the import asks"
+	}
+	errs := []error{fmt.Errorf(words, e.To.Host, counted(len(e.Places), "repository", "repositories"))}
 	whole := map[string][]Place{}
 	for _, p := range e.Places {
 		if slices.Contains(e.Namespaces, p.Namespace) {
 			whole[p.Namespace] = append(whole[p.Namespace], p)
 		} else {
-			errs = append(errs, fmt.Errorf("%s is %s: %s", p.Repository, p.State, p.Answer))
+			errs = append(errs, errors.New(e.describe([]Place{p})))
 		}
 	}
 	for _, namespace := range e.Namespaces {
-		errs = append(errs, errors.New(describeNamespace(whole[namespace])))
+		errs = append(errs, errors.New(e.describe(whole[namespace])))
 	}
 	return errs
 }
 
-// describeNamespace words one of which all places are refused.
-func describeNamespace(places []Place) string {
+// describe words a place, or a namespace of which all places are refused.
+func (e *ClosedError) describe(places []Place) string {
 	first := places[0]
+	state := first.Stated(e.Surveyed)
 	if len(places) == 1 {
-		return fmt.Sprintf("%s is %s: %s", first.Repository, first.State, first.Answer)
+		return fmt.Sprintf("%s is %s: %s", first.Repository, state, first.Answer)
 	}
 	var names []string
 	for _, p := range places {
 		names = append(names, p.Repository)
 	}
-	return fmt.Sprintf("all of %s is %s (%s): %s", first.Namespace, first.State, listSome(names, 5), first.Answer)
+	return fmt.Sprintf("all of %s is %s (%s): %s", first.Namespace, state, listSome(names, 5), first.Answer)
+}
+
+// Stated is the state in words. Where a registry denies a look, a push may be another
+// matter.
+func (p *Place) Stated(surveyed bool) string {
+	if surveyed && p.State == PlaceDenied {
+		return "denied or hidden"
+	}
+	return p.State
 }
 
 func counted(n int, one, many string) string {
@@ -197,7 +223,7 @@ func (b *Bundle) Survey(ctx context.Context, client *oci.Client, o ImportOptions
 	if err != nil {
 		return places, err
 	}
-	return places, closed(p.To, places)
+	return places, closed(p.To, places, true)
 }
 
 // ask asks whether a place is there. An error is not about the place.

@@ -2,17 +2,52 @@ package bundle_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/bundle"
 	"airlift/oci/ocitest"
 )
+
+// TestNamesAreAskedForOnce: what the registry said of a name when all were asked for is
+// not asked again, though a release be there whose component is not.
+func TestNamesAreAskedForOnce(t *testing.T) {
+	t.Parallel()
+	m, _ := interrupted(t)
+	far := ocitest.StartRegistry(t)
+	for _, want := range []int{len(m.inv.Content.Images), 1} {
+		p := ocitest.Misbehave(t, far.Host, nil)
+		results, err := importInto(t.Context(), t, m, p.Host, 0)
+		check(t, err)
+		imported := 0
+		for _, r := range results {
+			if r.State == bundle.StateImported {
+				imported++
+			}
+		}
+		asked := 0
+		for request, n := range p.Requests() {
+			if strings.HasPrefix(request, "HEAD ") && strings.Contains(request, "/manifests/") {
+				if asked++; n != 1 {
+					t.Errorf("%s, %d times", request, n)
+				}
+			}
+		}
+		if imported != want || asked < len(results) {
+			t.Errorf("%d were imported, not %d, and %d names asked for", imported, want, asked)
+		}
+		component := references(t, m.inv.Content.Releases[0].Components[0].Image)[0]
+		far.Builder().DeleteManifest("far/"+component.Repository, component.Digest)
+	}
+}
 
 // threeNamespaces is a bundle for repositories in several namespaces, of several
 // depths.
@@ -66,6 +101,13 @@ func TestLeaveToPush(t *testing.T) {
 			ocitest.Harbor("team"),
 			func(p bundle.Placement) bundle.Placement { p.To.Path = "team"; p.Cluster.Path = "team"; return p },
 		},
+		"a page to log in": {
+			ocitest.Portal(http.MethodPost),
+			map[string]string{
+				"flat": "refused led to the web page http://PROXY/login (404), which is no answer of a registry", "other/app": "refused led to the web page ",
+				"team/app": "refused led to the web page ", "team/deep/er/app": "refused led to the web page ", "team/deep/er/still/app": "refused led to the web page ",
+			}, []string{"flat", "other", "team"}, 0, nil, nil,
+		},
 		"ECR": {
 			ocitest.ECR("team/app", "team/deep/er/app", "flat", "other/app"),
 			map[string]string{"team/deep/er/still/app": "absent 404 NAME_UNKNOWN: The repository with name 'team/deep/er/still/app' does not exist in the registry"}, nil, 4,
@@ -92,7 +134,7 @@ func TestLeaveToPush(t *testing.T) {
 				got[p.Repository] = p.State + " " + p.Answer
 			}
 			for repository, want := range test.places {
-				if !strings.HasPrefix(got[repository], want) {
+				if !strings.HasPrefix(strings.ReplaceAll(got[repository], shut.Host, "PROXY"), want) {
 					t.Errorf("%s: %q, want %q", repository, got[repository], want)
 				}
 			}
@@ -168,6 +210,81 @@ func TestLeaveIsAskedForOnce(t *testing.T) {
 	check(t, err)
 	if n := third.Count(http.MethodPost, ""); n != third.Count(http.MethodPost, "/other/app/") || third.Count(http.MethodDelete, "/other/app/blobs/uploads/") != 1 {
 		t.Errorf("of %d uploads some were begun elsewhere, or %d given up", n, third.Count(http.MethodDelete, ""))
+	}
+}
+
+// TestUnavailable: a registry that cannot be asked is found out once, and said once;
+// one that fails here and there, or once each time, keeps nothing from being imported
+// but what it fails.
+func TestUnavailable(t *testing.T) {
+	t.Parallel()
+	const images, tries = 9, 3
+	var names []string
+	near := source(t, func(b *ocitest.Builder) {
+		for i := range images {
+			repo := fmt.Sprintf("team/app%d", i)
+			b.Image(repo, "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{b.RandomLayer(repo, repo, 1000)}})
+			names = append(names, "quay.io/"+repo+":v1")
+		}
+	})
+	c := client(t, near.Host)
+	b := export(t, c, inventory(t, plan(t, c, bundle.Request{Images: references(t, names...)}), 0)).open(t)
+	of := func(method, part string) func(*http.Request, int) bool {
+		return func(r *http.Request, _ int) bool { return r.Method == method && strings.Contains(r.URL.Path, part) }
+	}
+	any := func(*http.Request, int) bool { return true }
+	for name, test := range map[string]struct {
+		fails   func(r *http.Request, before int) bool // before: how often it was made
+		counted string                                 // a method
+		most    int                                    // requests of it; net/http makes some of them twice
+		failed  int                                    // images; -1 = nothing is begun
+	}{
+		"all of it":            {any, "", 2 * tries, -1},
+		"names":                {of(http.MethodHead, "/manifests/"), http.MethodHead, 4 * tries, -1},
+		"uploads":              {of(http.MethodPost, ""), http.MethodPost, 2 * tries, -1},
+		"the first name":       {of(http.MethodHead, "/app0/manifests/"), http.MethodHead, 100 * images, 1},
+		"the first repository": {of(http.MethodPost, "/app0/"), http.MethodPost, 100 * images, 1},
+		"another repository":   {of(http.MethodPost, "/app4/"), http.MethodPost, 100 * images, 1},
+		"the last repository":  {of(http.MethodPost, "/app8/"), http.MethodPost, 100 * images, 1},
+		"each request once":    {func(_ *http.Request, before int) bool { return before == 0 }, http.MethodPut, 100 * images, 0},
+	} {
+		for kind, fault := range map[string]ocitest.Fault{"dropped": {Drop: true}, "503": {Status: http.StatusServiceUnavailable}} {
+			t.Run(name+", "+kind, func(t *testing.T) {
+				t.Parallel()
+				var mu sync.Mutex
+				made := map[string]int{}
+				p := ocitest.Misbehave(t, lenient(t), func(r *http.Request) *ocitest.Fault {
+					mu.Lock()
+					defer mu.Unlock()
+					path, _, _ := strings.Cut(r.URL.Path, "/uploads/")
+					key := r.Method + " " + path
+					if made[key]++; test.fails(r, made[key]-1) {
+						return &fault
+					}
+					return nil
+				})
+				results, err := b.Import(t.Context(), client(t, near.Host, p.Host), bundle.ImportOptions{Placement: to(t, p.Host)})
+				var gone *bundle.UnavailableError
+				if n := p.Count(test.counted, ""); n > test.most {
+					t.Errorf("%d requests, not %d", n, test.most)
+				}
+				if errors.As(err, &gone) != (test.failed < 0) || (results == nil) != (test.failed < 0) {
+					t.Fatalf("%d results, %v", len(results), err)
+				}
+				failed := 0
+				for _, r := range results {
+					if r.State != bundle.StateImported {
+						failed++
+					}
+				}
+				if test.failed >= 0 && failed != test.failed || (err != nil) != (test.failed != 0) {
+					t.Errorf("%d failed: %v", failed, err)
+				}
+				if gone != nil && (gone.Begun || strings.Count(err.Error(), "tried") != 1 || !strings.Contains(err.Error(), p.Host+" is not available, nothing was pushed: ")) {
+					t.Errorf("it says %v", err)
+				}
+			})
+		}
 	}
 }
 

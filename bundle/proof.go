@@ -20,7 +20,7 @@ func (im *Importer) prove(ctx context.Context, images []placed) error {
 		if result, tagged := im.tagged(image); tagged {
 			image.Digest = result.Digest
 			if err := im.proveOne(ctx, proof, image); err != nil {
-				im.conclude(ctx, image, ImageResult{}, fmt.Errorf("prove that it is there: %w", err))
+				return im.conclude(ctx, image, ImageResult{}, fmt.Errorf("prove that it is there: %w", err))
 			}
 		}
 		return ctx.Err()

@@ -26,11 +26,12 @@ import (
 //     can (sendfile). A file that was changed or exchanged meanwhile is refused.
 //
 // An image that lacks a blob, because the volume with it was not given or the source did
-// not have it, is not there, and the answer says why.
+// not have it, is not there, and the answer says why. A release is whole, or there was
+// leave to serve a part of it.
 type Served struct {
 	registry oci.Registry
-	im       *Importer // knows the media and what goes where; it never imports
-	progress Progress
+	options  ServeOptions
+	im       *Importer              // knows the media and what goes where; it never imports
 	files    map[string]os.FileInfo // volumes as they were opened, by path
 	blobs    map[digest.Digest]*servedBlob
 
@@ -40,11 +41,20 @@ type Served struct {
 	damaged map[digest.Digest]error // blobs of which no copy was found right
 }
 
+// ServeOptions say what is served, and by which names.
+type ServeOptions struct {
+	Placement Placement // names are those that an import to Placement.To would give
+	// Partial serves what is at hand of a release, too, of which something is on volumes
+	// that were not given, or in the base of an increment.
+	Partial  bool
+	Progress Progress // gets notes of what is wrong with the media
+}
+
 // Serve reads all manifests and indexes of a bundle, and knows after that what is
-// where: by the names that an import to p.To would give. What is refused is what
-// Import refuses. Progress gets notes of what is wrong with the media.
-func (b *Bundle) Serve(p Placement, progress Progress) (*Served, error) {
-	s := &Served{im: NewImporter(nil, ImportOptions{Placement: p, SkipMissing: true, Progress: progress}), progress: progress}
+// where. What is refused is what Import refuses, and a part of a release without leave:
+// ErrPartialRelease, with an *AbsentError or ErrLeftOut.
+func (b *Bundle) Serve(o ServeOptions) (*Served, error) {
+	s := &Served{options: o, im: NewImporter(nil, ImportOptions{Placement: o.Placement, SkipMissing: true, Progress: o.Progress})}
 	if err := s.im.take(b); err != nil {
 		return nil, err
 	}
@@ -87,8 +97,14 @@ func (s *Served) arrange() error {
 	s.registry.Repositories = map[string]*oci.Repository{}
 	content := &s.im.bundle.Inventory.Content
 	lacks := s.lacks(content)
+	partial, err := s.partial(content, lacks)
+	if err != nil && !s.options.Partial {
+		return err
+	}
 	for _, image := range s.im.images {
-		s.im.record(s.result(image, lacks))
+		r := s.result(image, lacks)
+		r.Reason = cmp.Or(r.Reason, partial[image.Digest])
+		s.im.record(r)
 		for _, name := range image.names {
 			r := s.repository(s.im.options.Placement.pushed(name).Repository)
 			if why := lacks[image.Digest]; why != "" {
@@ -102,6 +118,48 @@ func (s *Served) arrange() error {
 		}
 	}
 	return s.arrangeMissing(content)
+}
+
+// partial says of releases, by their digests, what they lack of what is somewhere
+// else; the error says so of all, and where that is.
+func (s *Served) partial(c *Content, lacks map[digest.Digest]string) (map[digest.Digest]string, error) {
+	why := map[digest.Digest]string{}
+	var all []error
+	for _, r := range c.Releases {
+		var parts []string
+		images := append([]Component{{"the release itself", r.Image}}, r.Components...)
+		for _, part := range images {
+			if image, _ := oci.ParseReference(part.Image); !s.isWhole(image.Digest, lacks) {
+				parts = append(parts, part.Name)
+			}
+		}
+		if len(parts) == 0 {
+			continue
+		}
+		what := fmt.Sprintf("lacks %d of its %d images: %s", len(parts), len(images), listSome(parts, 5))
+		release, _ := oci.ParseReference(r.Image)
+		why[release.Digest] = what
+		all = append(all, fmt.Errorf("%w: release %s (%s) %s: %w", ErrPartialRelease, r.Version, r.Architecture, what, s.elsewhere()))
+	}
+	return why, errors.Join(all...)
+}
+
+// isWhole says whether all blobs of an image that its bundle or the base of that
+// carries are at hand.
+func (s *Served) isWhole(d digest.Digest, lacks map[digest.Digest]string) bool {
+	whole := true
+	s.im.nodes.walk(d, func(n Node) {
+		whole = whole && !slices.ContainsFunc(n.blobs(), func(d digest.Digest) bool { return lacks[d] != "" })
+	})
+	return whole
+}
+
+// elsewhere is where that is which is not at hand: nil if there is no such thing.
+func (s *Served) elsewhere() error {
+	if len(s.im.absent) == 0 {
+		return s.leftOut
+	}
+	return errors.Join(s.leftOut, &AbsentError{s.im.volumeNames(s.im.absent), s.im.volumeNames(s.im.cut)})
 }
 
 // result is StatePlanned for an image that is served, with a reason if something
@@ -145,7 +203,7 @@ func (s *Served) lacks(c *Content) map[digest.Digest]string {
 	for _, b := range c.Blobs {
 		switch e, carried := s.im.bundle.Layout.Find(b.Digest); {
 		case !carried:
-			s.leftOut = fmt.Errorf("%w: what this increment leaves out is in its base: %s", ErrAbsent, BaseWords(s.im.bundle.Inventory.About.Base))
+			s.leftOut = fmt.Errorf("%w: %s", ErrLeftOut, BaseWords(s.im.bundle.Inventory.About.Base))
 			why[b.Digest] = s.leftOut.Error()
 		case len(s.im.holding(e)) == 0:
 			why[b.Digest] = skipReason(s.im.absentFrom(e, 0))

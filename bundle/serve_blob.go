@@ -239,7 +239,7 @@ func (s *Served) prove(v *volumeSet, e Entry) {
 
 // blame notes that a blob could not be served.
 func (s *Served) blame(d digest.Digest, err error) {
-	s.progress.note(err.Error())
+	s.options.Progress.note(err.Error())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.damaged[d] = err

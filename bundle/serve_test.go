@@ -34,11 +34,11 @@ type shelved struct {
 func serve(t *testing.T, b *bundle.Bundle, p bundle.Placement) *shelved {
 	t.Helper()
 	s := &shelved{}
-	served, err := b.Serve(p, func(e bundle.Event) {
+	served, err := b.Serve(bundle.ServeOptions{Placement: p, Partial: true, Progress: func(e bundle.Event) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.notes = append(s.notes, e.Note)
-	})
+	}})
 	check(t, err)
 	server := httptest.NewServer(served)
 	t.Cleanup(func() {
@@ -222,7 +222,7 @@ func TestServedNodesAreRight(t *testing.T) {
 	m, _, _, _ := large(t, 0)
 	e, _ := m.open(t).Layout.Find(m.inv.Content.Nodes[0].Digest)
 	flip(t, m.path(bundle.VolumeFile), e.Offset+512)
-	_, err := m.open(t).Serve(to(t, "registry.example"), nil)
+	_, err := m.open(t).Serve(bundle.ServeOptions{Placement: to(t, "registry.example")})
 	wantError(t, err, bundle.ErrDamaged, string(e.Digest))
 }
 
@@ -269,7 +269,7 @@ func TestServedVolumes(t *testing.T) {
 	t.Parallel()
 	m, c, layers, _ := large(t, 3_100_000)
 	media := parted(t, c, m, 2, 3)
-	_, err := openAt(t, m, media[1]).Serve(to(t, "registry.example"), nil)
+	_, err := openAt(t, m, media[1]).Serve(bundle.ServeOptions{Placement: to(t, "registry.example")})
 	check(t, err) // it has a copy of the first volume
 	s := serve(t, openAt(t, m, media[1]), to(t, "registry.example"))
 	const absent = "is on bundle.tar.002, which was not given"
@@ -284,8 +284,58 @@ func TestServedVolumes(t *testing.T) {
 	check(t, whole.Verdict())
 
 	check(t, os.Remove(filepath.Join(media[1], "bundle.tar.001")))
-	_, err = openAt(t, m, media[1]).Serve(to(t, "registry.example"), nil)
+	_, err = openAt(t, m, media[1]).Serve(bundle.ServeOptions{Placement: to(t, "registry.example")})
 	wantError(t, err, bundle.ErrAbsent, "bundle.tar.001")
+}
+
+// TestServedRelease: a release of which something is on another medium, or in the base
+// of an increment, is refused with the names of both; with leave its parts are served,
+// and it is said what it lacks. What lacks nothing is served as ever.
+func TestServedRelease(t *testing.T) {
+	t.Parallel()
+	for _, multi := range []bool{false, true} {
+		b, c := inMemory(t)
+		release := b.Release(ocitest.ReleaseOpts{Components: []string{"cli", "etcd"}, Multi: multi, LayerSize: 300_000})
+		check(t, b.Err())
+		request := bundle.Request{Releases: references(t, release.Reference)}
+		m := export(t, c, inventory(t, plan(t, c, request), 400_000))
+		volumes := m.inv.Storage.Volumes
+		media := parted(t, c, m, 2, len(volumes))
+		last := volumes[len(volumes)-1].Name
+		_, err := openAt(t, m, media[0]).Serve(bundle.ServeOptions{Placement: to(t, "registry.example")})
+		wantError(t, err, bundle.ErrPartialRelease, "release 4.17.3 (", ") lacks ", " of its 4 images: ", "volumes absent, still to come: "+last)
+		wantError(t, err, bundle.ErrAbsent)
+		s := serve(t, openAt(t, m, media[0]), to(t, "registry.example"))
+		lacking := 0
+		for _, r := range s.Images() {
+			if r.Reason == "" {
+				continue
+			}
+			lacking++
+			if strings.Contains(r.Reference, "ocp-release") && !strings.Contains(r.Reason, " of its 4 images: ") && !strings.Contains(r.Reason, last) {
+				t.Errorf("multi %t: %+v", multi, r)
+			}
+		}
+		if lacking < 2 { // the release, and what it lacks
+			t.Errorf("multi %t: %+v", multi, s.Images())
+		}
+		if !multi { // a list is served with what is there of it
+			newCrawler(s.host).look(t)
+		}
+		whole, err := openAt(t, m, media...).Serve(bundle.ServeOptions{Placement: to(t, "registry.example")})
+		check(t, err)
+		check(t, whole.Verdict())
+		check(t, whole.Close())
+	}
+	b, c := inMemory(t)
+	one := b.Release(ocitest.ReleaseOpts{Components: []string{"cli", "etcd"}, Unchanged: []string{"etcd"}})
+	two := b.Release(ocitest.ReleaseOpts{Version: "4.17.4", Components: []string{"cli", "etcd"}, Unchanged: []string{"etcd"}})
+	check(t, b.Err())
+	base := increment(t, c, bundle.Request{Releases: references(t, one.Reference)}, 1, 0)
+	next := increment(t, c, bundle.Request{Releases: references(t, two.Reference)}, 2, 0, base.since(t))
+	_, err := next.open(t).Serve(bundle.ServeOptions{Placement: to(t, "registry.example")})
+	wantError(t, err, bundle.ErrPartialRelease, "release 4.17.4 (x86_64) lacks ", string(base.inv.ContentID()))
+	wantError(t, err, bundle.ErrLeftOut)
 }
 
 // TestServedIncrement: what an increment leaves out is not there, with the name of the

@@ -55,7 +55,8 @@ type Client struct {
 	notices   notices
 
 	mu          sync.Mutex
-	sessions    map[sessionKey]*session
+	greetings   map[string]*once[*greeting] // by registry
+	sessions    map[sessionKey]*once[*http.Client]
 	paces       map[string]*pace
 	noReferrers map[string]bool // registries known to have no referrers API
 }
@@ -68,7 +69,7 @@ func NewClient(o Options) (*Client, error) {
 		mirrors: o.Mirrors, insecure: map[string]bool{}, certs: o.CertDirs,
 		backoff: orElse(o.Backoff, 500*time.Millisecond), tries: orElse(o.Tries, 5), jobs: orElse(o.Jobs, 8),
 		knownAs: o.KnownAs, stall: stall, idle: idleLimit, commit: commitStalls * stall,
-		sessions: map[sessionKey]*session{}, paces: map[string]*pace{}, noReferrers: map[string]bool{},
+		greetings: map[string]*once[*greeting]{}, sessions: map[sessionKey]*once[*http.Client]{}, paces: map[string]*pace{}, noReferrers: map[string]bool{},
 		notices: notices{tell: o.Notice, limit: min(noticeLimit, stall/6), told: map[string]time.Time{}},
 	}
 	for _, host := range o.Insecure {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -135,6 +136,45 @@ func firstError(body []byte) (code, message string) {
 		return "", ""
 	}
 	return clean(doc.Errors[0].Code), clean(doc.Errors[0].Message)
+}
+
+// PageError: what answered is made for people, and no registry: a page to log in, as a
+// rule. It is no answer about what was asked for.
+type PageError struct {
+	URL    string // of the page, without the query
+	Status int
+	led    bool // there, by a redirect
+	html   bool
+}
+
+func (e *PageError) Error() string {
+	words := "answered with "
+	if e.led {
+		words = "led to "
+	}
+	if e.html {
+		words += "the web page "
+	}
+	return fmt.Sprintf("%s%s (%d), which is no answer of a registry", words, e.URL, e.Status)
+}
+
+// pageOf is the page that answers a request; nil if a registry may have done so. A
+// redirect after which another method is used is one for browsers. The type alone says
+// nothing: Quay gives that of pages to answers without a body (Flask's default), and
+// storage to a blob what it was told.
+func pageOf(q request, resp *http.Response) *PageError {
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	at := resp.Request.URL
+	e := &PageError{Status: resp.StatusCode, led: resp.Request.Response != nil, html: kind == "text/html" || kind == "application/xhtml+xml"}
+	e.URL = clean((&url.URL{Scheme: at.Scheme, Host: at.Host, Path: at.Path}).String())
+	isBlob := q.method == http.MethodGet && strings.Contains(q.url.Path, "/blobs/")
+	switch {
+	case e.led && resp.Request.Method != q.method, e.led && e.html && !isBlob:
+		return e
+	case e.html && resp.StatusCode/100 == 2 && !slices.Contains(q.want, resp.StatusCode):
+		return e
+	}
+	return nil
 }
 
 // loginAnswer is the answer in an error of the login, nil if there is none;

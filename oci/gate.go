@@ -147,6 +147,7 @@ type note struct {
 	mu         sync.Mutex
 	host       string // that was asked last
 	err        error  // the last failure to speak HTTPS, in full
+	plain      error  // the last one to speak plain HTTP, likewise
 	transient  bool   // there was a failure that may go by itself
 	loggedIn   bool   // anew, while a body was sent that cannot be sent again
 	retryAfter time.Duration
@@ -193,6 +194,8 @@ func (n *note) failed(r *http.Request, err error, transient bool) {
 	defer n.mu.Unlock()
 	if r.URL.Scheme == "https" {
 		n.err = requestError(r.Method, r.URL, err)
+	} else {
+		n.plain = requestError(r.Method, r.URL, err)
 	}
 	n.transient = n.transient || transient
 }
@@ -217,11 +220,25 @@ func (n *note) answered(resp *http.Response) {
 	n.retryAfter = retryAfter(resp.Header)
 }
 
-// read gives what was noted.
-func (n *note) read() (err error, transient bool, retryAfter time.Duration) {
+// failure is what is to be told of a login that failed with err: of the two ways that
+// were tried at once the one that was allowed, and that the host speaks.
+func (n *note) failure(err error, insecure bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.err, n.transient, n.retryAfter
+	switch {
+	case n.err != nil && !insecure:
+		return n.err // without the fallback to plain HTTP that the gate refused
+	case n.plain != nil && errors.Is(err, http.ErrSchemeMismatch):
+		return n.plain
+	}
+	return err
+}
+
+// read gives what was noted.
+func (n *note) read() (transient bool, retryAfter time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.transient, n.retryAfter
 }
 
 // isTransient says whether a failure to connect, write or read may be gone the

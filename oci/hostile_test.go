@@ -2,6 +2,7 @@ package oci_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -51,6 +52,52 @@ func TestAnswerWithoutEnd(t *testing.T) {
 		wantError(t, err, want)
 		if <-ended; sent >= 1<<30 {
 			t.Errorf("%d: all of it was taken", status)
+		}
+	}
+}
+
+// A page in place of a registry is called that, whatever was asked for, and is no
+// answer: nothing is there, missing, pushed or denied. What a registry says under the
+// type of a page is what it says.
+func TestPageInPlaceOfARegistry(t *testing.T) {
+	data := []byte("data")
+	requests := map[string]func(c *oci.Client, r oci.Reference) error{
+		"HEAD manifest": func(c *oci.Client, r oci.Reference) error { _, _, err := c.Head(t.Context(), r); return err },
+		"HEAD blob": func(c *oci.Client, r oci.Reference) error {
+			_, err := c.HasBlob(t.Context(), r, blobOf(data))
+			return err
+		},
+		"GET tags": func(c *oci.Client, r oci.Reference) error { _, err := c.HasRepository(t.Context(), r); return err },
+		"POST":     func(c *oci.Client, r oci.Reference) error { return c.CanPush(t.Context(), r) },
+		"PUT": func(c *oci.Client, r oci.Reference) error {
+			return c.PutNode(t.Context(), r, image, []byte(imageJSON("")))
+		},
+	}
+	for _, status := range []int{http.StatusOK, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound} {
+		host := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path != "/login" {
+				http.Redirect(w, r, "/login?secret=s3cret", http.StatusFound)
+				return
+			}
+			w.Header().Set("Content-Type", "text/html")
+			w.WriteHeader(status)
+		}).host
+		for name, do := range requests {
+			err := do(client(t, host), parse(t, host+"/a/b:t"))
+			var page *oci.PageError
+			if !errors.As(err, &page) || page.URL != "http://"+host+"/login" || oci.IsMissing(err) || oci.IsDenied(err) || strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("%s, %d: %v", name, status, err)
+			}
+		}
+	}
+	for status, isPage := range map[int]bool{http.StatusOK: true, http.StatusAccepted: false, http.StatusNotFound: false} {
+		host := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			w.Header().Set("Location", r.URL.Path+"x")
+			w.WriteHeader(status)
+		}).host
+		if err := client(t, host).CanPush(t.Context(), parse(t, host+"/a/b")); errors.As(err, new(*oci.PageError)) != isPage || oci.IsMissing(err) != (status == http.StatusNotFound) {
+			t.Errorf("%d, not led there: %v", status, err)
 		}
 	}
 }

@@ -25,28 +25,49 @@ type login struct {
 	tokens *tokens // where tokens come from, in place of that; nil = the registry wants none
 }
 
-// enter asks the registry what it wants to know, and gets the first token if it
-// wants one.
-func (c *Client) enter(ctx context.Context, registry name.Registry, a account, scopes []string) (*login, error) {
+// greeting is what a registry says to whoever comes first, without credentials: it
+// holds for all its repositories, and for every account.
+type greeting struct {
+	scheme string            // that the registry speaks
+	home   string            // its HOST:PORT
+	led    bool              // the question was led away: it is another who says so
+	bearer map[string]string // the challenge for a token; nil if the registry wants none
+}
+
+// greet asks a registry how it is spoken to, and what it wants to know.
+func (c *Client) greet(ctx context.Context, registry name.Registry) (*greeting, error) {
 	first := &firstAnswer{next: c.base}
 	challenge, err := transport.Ping(ctx, registry, first)
 	if err != nil {
 		return nil, err
 	}
-	l := &login{client: c, scheme: "https"}
+	g := &greeting{scheme: "https"}
 	if challenge.Insecure {
-		l.scheme = "http"
+		g.scheme = "http"
 	}
 	if scheme, led := first.led.Load().(string); led {
-		l.scheme = scheme
+		g.scheme, g.led = scheme, true
+	}
+	g.home = hostPort(&url.URL{Host: registry.RegistryStr()}, g.scheme)
+	if strings.EqualFold(challenge.Scheme, "bearer") {
+		g.bearer = challenge.Parameters
+	}
+	return g, nil
+}
+
+// enter logs in to where a registry greeted us, and gets the first token if it wants
+// one.
+func (c *Client) enter(ctx context.Context, g *greeting, a account, scopes []string) (*login, error) {
+	l := &login{client: c, scheme: g.scheme, home: g.home}
+	if g.led {
 		a = account{} // what it asks for was not said by the registry itself
 	}
-	l.home = hostPort(&url.URL{Host: registry.RegistryStr()}, l.scheme)
-	if !strings.EqualFold(challenge.Scheme, "bearer") {
+	if g.bearer == nil {
 		l.basic = a.basic() // some ask for it only later
 		return l, nil
 	}
-	if l.tokens, err = l.tokensOf(challenge.Parameters, a, scopes); err != nil {
+	var err error
+	if l.tokens, err = l.tokensOf(g.bearer, a, scopes); err != nil {
 		return nil, err
 	}
 	_, err = l.tokens.fresh(ctx, "")

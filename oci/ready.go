@@ -4,8 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // CanPush asks whether content may be pushed to the repository of r, and leaves
@@ -44,15 +42,9 @@ func (c *Client) TokenRealm(ctx context.Context, r Reference) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	realm := ""
-	_, err = retry(ctx, c, r.Registry, func() (*login, error) {
-		return c.handshake(ctx, registry, r, func(ctx context.Context) (*login, error) {
-			challenge, err := transport.Ping(ctx, registry, c.base)
-			if err == nil && challenge.Scheme == "bearer" {
-				realm = challenge.Parameters["realm"]
-			}
-			return nil, err
-		})
-	})
-	return realm, err
+	g, err := c.greeting(ctx, registry, r)
+	if err != nil {
+		return "", err
+	}
+	return g.bearer["realm"], nil
 }

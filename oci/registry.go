@@ -14,7 +14,7 @@ import (
 
 // Registry answers as a registry that can only be read, by the distribution spec
 // 1.1: pull and content discovery. What it has is given and does not change while
-// it answers.
+// it answers. How long anybody may keep a connection is for the [http.Server] to say.
 type Registry struct {
 	Repositories map[string]*Repository // by name
 	// Blob answers for a blob that the repository has. What is known of it stands in
@@ -40,15 +40,8 @@ const (
 	codeUnsupported     = "UNSUPPORTED"
 )
 
-// bodyTime is how long the body of a request, of which nothing is wanted, may keep
-// its connection.
-const bodyTime = 5 * time.Second
-
 func (s *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
-	if r.ContentLength != 0 {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // HTTP/2 streams hold nobody up
-	}
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		Refuse(w, http.StatusMethodNotAllowed, codeUnsupported, "this registry can only be read")

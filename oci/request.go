@@ -63,7 +63,7 @@ func (c *Client) sendNow(ctx context.Context, client *http.Client, q request) (*
 	w := c.watch(try, orElse(q.limit, c.stall))
 	resp, err := c.exchange(w, client, q)
 	if err != nil {
-		_, transient, wait := n.read()
+		transient, wait := n.read()
 		w.end()
 		if answer := loginAnswer(err, wait); answer != nil {
 			return nil, c.withLookup(answer, q.reference())
@@ -72,6 +72,14 @@ func (c *Client) sendNow(ctx context.Context, client *http.Client, q request) (*
 	}
 	w.stop()
 	resp.Body = &watchedBody{resp.Body, w}
+	if page := pageOf(q, resp); page != nil {
+		drain(resp)
+		err := requestError(q.method, q.url, page)
+		if isRetryableStatus(page.Status) {
+			err = transientError{err}
+		}
+		return nil, err
+	}
 	if !slices.Contains(q.want, resp.StatusCode) {
 		answer := statusError(resp)
 		answer.aside = q.aside

@@ -29,6 +29,13 @@ type gaveUpError struct {
 func (e *gaveUpError) Error() string { return fmt.Sprintf("%s (tried %d times)", e.error, e.tries) }
 func (e *gaveUpError) Unwrap() error { return e.error }
 
+// IsUnavailable says whether err is what a host still gave, or did not, after every try
+// that it was worth: no answer, or that it cannot now.
+func IsUnavailable(err error) bool {
+	var gaveUp *gaveUpError
+	return errors.As(err, &gaveUp)
+}
+
 // ended is the error of a context that has ended: its own, and the cause if it
 // was given one.
 func ended(ctx context.Context) error {
@@ -98,8 +105,7 @@ func sleep(ctx context.Context, wait time.Duration) error {
 // registry asked to wait. An answer within a transientError is one that has
 // another way around it.
 func isRetryable(err error) (time.Duration, bool) {
-	var gaveUp *gaveUpError
-	if errors.As(err, &gaveUp) {
+	if IsUnavailable(err) {
 		return 0, false
 	}
 	var network transientError

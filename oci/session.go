@@ -26,36 +26,45 @@ type sessionKey struct {
 	from                 string // a repository to mount from; usually empty
 }
 
-// session is a login that is made once, by the first who needs it; the others
-// wait for it.
-type session struct {
-	turn   chan struct{} // holds one token: whose turn it is
-	client *http.Client  // nil until logged in; its transport is a login
+// once is what is found out once, by the first who needs it; the others wait for
+// it. Where that fails, the next one tries.
+type once[T any] struct {
+	turn  chan struct{} // holds one token: whose turn it is
+	found bool
+	value T
 }
 
-// session logs in for a key, or finds the login.
-func (c *Client) session(ctx context.Context, key sessionKey) (*http.Client, error) {
+// onceOf is that of a key. All that has to do with it lies in the client.
+func onceOf[K comparable, T any](c *Client, all map[K]*once[T], key K) *once[T] {
 	c.mu.Lock()
-	s := c.sessions[key]
-	if s == nil {
-		s = &session{turn: make(chan struct{}, 1)}
-		c.sessions[key] = s
+	defer c.mu.Unlock()
+	if all[key] == nil {
+		all[key] = &once[T]{turn: make(chan struct{}, 1)}
 	}
-	c.mu.Unlock()
+	return all[key]
+}
+
+func (o *once[T]) get(ctx context.Context, find func() (T, error)) (T, error) {
 	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
+	case o.turn <- struct{}{}:
+		defer func() { <-o.turn }()
 	case <-ctx.Done():
-		return nil, ended(ctx)
+		var none T
+		return none, ended(ctx)
 	}
-	if s.client == nil {
-		client, err := c.login(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		s.client = client
+	if o.found {
+		return o.value, nil
 	}
-	return s.client, nil
+	value, err := find()
+	if err == nil {
+		o.value, o.found = value, true
+	}
+	return value, err
+}
+
+// session logs in for a key, or finds the login: a client whose transport is one.
+func (c *Client) session(ctx context.Context, key sessionKey) (*http.Client, error) {
+	return onceOf(c, c.sessions, key).get(ctx, func() (*http.Client, error) { return c.login(ctx, key) })
 }
 
 func (c *Client) login(ctx context.Context, key sessionKey) (*http.Client, error) {
@@ -68,19 +77,28 @@ func (c *Client) login(ctx context.Context, key sessionKey) (*http.Client, error
 	if err != nil {
 		return nil, err
 	}
+	g, err := c.greeting(ctx, registry, r)
+	if err != nil {
+		return nil, err
+	}
 	scopes := []string{registry.Repo(key.repository).Scope(string(key.action))}
 	if key.from != "" {
 		scopes = append(scopes, registry.Repo(key.from).Scope(string(pull)))
 	}
-	l, err := retry(ctx, c, key.registry, func() (*login, error) {
-		return c.handshake(ctx, registry, r, func(ctx context.Context) (*login, error) {
-			return c.enter(ctx, registry, account, scopes)
-		})
+	l, err := handshake(ctx, c, registry, r, func(ctx context.Context) (*login, error) {
+		return c.enter(ctx, g, account, scopes)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return &http.Client{Transport: l, CheckRedirect: limitRedirects}, nil
+}
+
+// greeting is what r's registry says to whoever comes first. It is asked once.
+func (c *Client) greeting(ctx context.Context, registry name.Registry, r Reference) (*greeting, error) {
+	return onceOf(c, c.greetings, r.Registry).get(ctx, func() (*greeting, error) {
+		return handshake(ctx, c, registry, r, func(ctx context.Context) (*greeting, error) { return c.greet(ctx, registry) })
+	})
 }
 
 // registry is r's registry in the words of go-containerregistry.
@@ -99,23 +117,23 @@ func (c *Client) isInsecure(host string) bool {
 	return isInsecure(c.insecure, &url.URL{Scheme: "https", Host: host}) || isInsecure(c.insecure, &url.URL{Scheme: "http", Host: host})
 }
 
-// handshake does one try of a login and words its failure.
-func (c *Client) handshake(ctx context.Context, registry name.Registry, r Reference, do func(context.Context) (*login, error)) (*login, error) {
-	try, n := withNote(ctx, registry.RegistryStr())
-	w := c.watch(try, c.stall)
-	defer w.end()
-	l, err := do(w.ctx)
-	if err == nil {
-		return l, nil
-	}
-	failure, transient, wait := n.read()
-	if answer := loginAnswer(err, wait); answer != nil {
-		return nil, c.withLookup(answer, r)
-	}
-	if failure != nil && !c.isInsecure(registry.RegistryStr()) {
-		err = failure // without the fallback to plain HTTP that the gate refused
-	}
-	return nil, w.judge(fmt.Errorf("log in to %s: %w", registry.RegistryStr(), err), transient)
+// handshake does a step of a login, trying again, and words its failure.
+func handshake[T any](ctx context.Context, c *Client, registry name.Registry, r Reference, do func(context.Context) (T, error)) (T, error) {
+	return retry(ctx, c, r.Registry, func() (T, error) {
+		try, n := withNote(ctx, registry.RegistryStr())
+		w := c.watch(try, c.stall)
+		defer w.end()
+		got, err := do(w.ctx)
+		if err == nil {
+			return got, nil
+		}
+		transient, wait := n.read()
+		if answer := loginAnswer(err, wait); answer != nil {
+			return got, c.withLookup(answer, r)
+		}
+		err = n.failure(err, c.isInsecure(registry.RegistryStr()))
+		return got, w.judge(fmt.Errorf("log in to %s: %w", registry.RegistryStr(), err), transient)
+	})
 }
 
 const maxRedirects = 10

@@ -278,6 +278,51 @@ func TestOneLogin(t *testing.T) {
 	}
 }
 
+// What a registry wants to know it is asked once, for all its repositories; each
+// has a token of its own.
+func TestOneGreeting(t *testing.T) {
+	const repositories = 12
+	for kind, challenge := range map[string]string{"Basic": `Basic realm="x"`, "Bearer": `Bearer realm="http://%s/token",service="x"`} {
+		var greeted, issued, served atomic.Int32
+		host := plainServer(t, func(w http.ResponseWriter, r *http.Request) {
+			switch sent, _, _ := strings.Cut(r.Header.Get("Authorization"), " "); {
+			case r.URL.Path == "/token":
+				issued.Add(1)
+				fmt.Fprint(w, `{"token":"t0ken"}`)
+			case r.URL.Path == "/v2/":
+				greeted.Add(1)
+				w.Header().Set("WWW-Authenticate", strings.ReplaceAll(challenge, "%s", r.Host))
+				w.WriteHeader(http.StatusUnauthorized)
+			case sent != kind:
+				w.WriteHeader(http.StatusForbidden)
+			default:
+				served.Add(1)
+				w.Header().Set("Content-Type", image)
+				fmt.Fprint(w, imageJSON(""))
+			}
+		})
+		name := filepath.Join(t.TempDir(), "auth.json")
+		ocitest.WriteAuthfile(t, name, map[string][2]string{host: {"alice", "s3cret"}})
+		c := newClient(t, oci.Options{Authfile: name, Insecure: []string{host}})
+		var all sync.WaitGroup
+		for i := range 2 * repositories {
+			all.Go(func() {
+				if _, err := c.Node(background, parse(t, fmt.Sprintf("%s/a/b%d:1", host, i/2))); err != nil {
+					t.Errorf("%s: %v", kind, err)
+				}
+			})
+		}
+		all.Wait()
+		if _, err := c.TokenRealm(background, parse(t, host+"/other")); err != nil {
+			t.Error(err)
+		}
+		tokens := map[string]int32{"Basic": 0, "Bearer": repositories}[kind]
+		if greeted.Load() != 1 || issued.Load() != tokens || served.Load() != 2*repositories {
+			t.Errorf("%s: asked %d times what it wants to know, %d tokens, %d manifests", kind, greeted.Load(), issued.Load(), served.Load())
+		}
+	}
+}
+
 // What a token service answers is about the login: nothing is missing.
 func TestTokenService(t *testing.T) {
 	for _, c := range []struct {

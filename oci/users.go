@@ -23,9 +23,11 @@ type Users struct {
 }
 
 // ParseUsers reads a file as htpasswd -B writes it: NAME:HASH a line, with # before
-// comments. Hashes of other kinds than bcrypt are refused.
+// comments. Hashes of other kinds than bcrypt are refused, and so are lines without a
+// name, and a name that stands in two: which password it has must not be a guess.
 func ParseUsers(file []byte) (*Users, error) {
 	u := &Users{hashes: map[string][]byte{}, known: map[[sha256.Size]byte]bool{}}
+	stands := map[string]int{} // names, by their lines
 	lines := bufio.NewScanner(bytes.NewReader(file))
 	for n := 1; lines.Scan(); n++ {
 		line := strings.TrimSpace(lines.Text())
@@ -33,10 +35,15 @@ func ParseUsers(file []byte) (*Users, error) {
 			continue
 		}
 		name, hash, _ := strings.Cut(line, ":")
-		if _, err := bcrypt.Cost([]byte(hash)); err != nil {
+		switch _, err := bcrypt.Cost([]byte(hash)); {
+		case err != nil:
 			return nil, fmt.Errorf("line %d: no password of the kind bcrypt, as htpasswd -B makes it", n)
+		case name == "":
+			return nil, fmt.Errorf("line %d: no name stands before the password", n)
+		case stands[name] > 0:
+			return nil, fmt.Errorf("line %d: %s stands in line %d already: keep one of them", n, name, stands[name])
 		}
-		u.hashes[name], u.dummy = []byte(hash), []byte(hash)
+		u.hashes[name], u.dummy, stands[name] = []byte(hash), []byte(hash), n
 	}
 	if len(u.hashes) == 0 && lines.Err() == nil {
 		return nil, errors.New("there is no user in it")

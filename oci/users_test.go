@@ -50,7 +50,8 @@ func TestUsersGuard(t *testing.T) {
 	}
 }
 
-// TestParseUsers: what is no bcrypt hash is refused by its line, and not shown.
+// TestParseUsers: what is no bcrypt hash, no name, or a name again, is refused by its
+// line, and no password is shown.
 func TestParseUsers(t *testing.T) {
 	for file, want := range map[string]string{
 		"":                             "there is no user in it",
@@ -61,6 +62,9 @@ func TestParseUsers(t *testing.T) {
 		"ann:{SHA}x\n":                 "line 1: no password of the kind bcrypt",
 		strings.Repeat("x", 70_000):    "token too long",
 		"a:" + bcrypted(t, "") + "\nb": "line 2: no password of the kind bcrypt",
+		"a:" + bcrypted(t, "") + "\n:" + bcrypted(t, "plain"):                "line 2: no name stands before the password",
+		" :" + bcrypted(t, ""):                                               "line 1: no name stands before the password",
+		"ann:" + bcrypted(t, "") + "\n# of old\nann:" + bcrypted(t, "plain"): "line 3: ann stands in line 1 already",
 	} {
 		_, err := oci.ParseUsers([]byte(file))
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "plain") {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -12,7 +13,7 @@ func accessLog(registry http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		counted := &countedAnswer{ResponseWriter: w, status: http.StatusOK}
 		defer func() {
-			say(os.Stderr, "%s %s %s: %d, %d bytes", r.RemoteAddr, r.Method, r.URL.RequestURI(), counted.status, counted.bytes)
+			say(os.Stderr, "%s %s %s: %d, %d bytes%s", r.RemoteAddr, r.Method, r.URL.RequestURI(), counted.status, counted.bytes, counted.cut)
 		}()
 		registry.ServeHTTP(counted, r)
 	})
@@ -24,6 +25,14 @@ type countedAnswer struct {
 	http.ResponseWriter
 	status int
 	bytes  int64
+	cut    string // what is to be said of it, if it was cut off
+}
+
+func (a *countedAnswer) count(n int64, err error) {
+	a.bytes += n
+	if errors.Is(err, errStalled) {
+		a.cut = ", " + err.Error()
+	}
 }
 
 func (a *countedAnswer) WriteHeader(status int) {
@@ -33,13 +42,13 @@ func (a *countedAnswer) WriteHeader(status int) {
 
 func (a *countedAnswer) Write(p []byte) (int, error) {
 	n, err := a.ResponseWriter.Write(p)
-	a.bytes += int64(n)
+	a.count(int64(n), err)
 	return n, err
 }
 
 func (a *countedAnswer) ReadFrom(src io.Reader) (int64, error) {
 	n, err := io.Copy(a.ResponseWriter, src)
-	a.bytes += n
+	a.count(n, err)
 	return n, err
 }
 

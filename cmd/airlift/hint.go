@@ -115,7 +115,13 @@ func networkHint(err error) string {
 	return ""
 }
 
+// pageHint is for a registry behind what is made for people.
+const pageHint = "something before the registry wants people to log in: have it let requests below /v2/ through, or name the registry by an address that does not lead there"
+
 func registryHint(err error) string {
+	if errors.As(err, new(*oci.PageError)) {
+		return pageHint
+	}
 	var answer *oci.StatusError
 	if !errors.As(err, &answer) {
 		return ""
@@ -165,6 +171,8 @@ func bundleHint(err error) string {
 		return `"airlift verify --trusted-key NAME.pub DIR" lists all damage; copy what it names again from where it is whole`
 	case errors.Is(err, bundle.ErrUnsealed):
 		return "finish the export, or make it again: nothing says yet that this medium is complete"
+	case errors.Is(err, bundle.ErrLeftOut):
+		return "import the increment into the registry that has its base, or export it again without --since"
 	case errors.Is(err, bundle.ErrAbsent):
 		return "give the directories of all media in one command"
 	case errors.Is(err, bundle.ErrLocked):

@@ -32,6 +32,9 @@ func TestHintForAnAnswer(t *testing.T) {
 			t.Errorf("%d: %q lacks %q", status, got, want)
 		}
 	}
+	if got := hintFor(&oci.RequestError{Method: "GET", Err: &oci.PageError{URL: "https://sso.example/", Status: 200}}); !strings.Contains(got, "log in") {
+		t.Errorf("of a page: %q", got)
+	}
 	if got := hintFor(&oci.StatusError{Status: http.StatusTeapot}); got != "" {
 		t.Errorf("a hint for nothing known: %q", got)
 	}

@@ -330,6 +330,8 @@ func importHint(err error) error {
 		return withHint(err, sparseHint+"; what was left out on purpose comes with an export without --platform")
 	case errors.Is(err, bundle.ErrSparse):
 		return withHint(err, sparseHint)
+	case errors.As(err, new(*bundle.UnavailableError)):
+		return withHint(err, cmp.Or(hintFor(err), "see to the registry, and to what lies before it")+"; the same command goes on with what is not there yet")
 	case errors.Is(err, context.Canceled):
 		return withHint(err, "the same command goes on with what is not there yet")
 	case errors.As(err, &absent) && len(absent.Cut) > 0:

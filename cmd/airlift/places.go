@@ -29,16 +29,23 @@ func placesHint(err error) string {
 
 // closedHint: the way that fits what is refused comes first.
 func closedHint(e *bundle.ClosedError) string {
-	if e.Lookup != nil {
+	switch {
+	case e.Page != nil:
+		return pageHint
+	case e.Lookup != nil:
 		return noCredentials(e.Lookup)
 	}
 	if e.MaxNestedPaths > 0 {
 		return fmt.Sprintf("if paths are too deep for the registry: --max-nested-paths %d folds them", e.MaxNestedPaths)
 	}
-	if len(e.Namespaces) == 0 {
-		return "create these repositories, or have the account (--authfile) granted to push there"
+	first := ""
+	if e.Surveyed {
+		first = "if the account (--authfile) may create repositories there, import all the same: that asks for leave before it pushes anything; else "
 	}
-	hint := fmt.Sprintf("create %s there as projects or organisations, or whatever the registry calls them, and have the account (--authfile) granted to push into them",
+	if len(e.Namespaces) == 0 {
+		return first + "create these repositories, or have the account (--authfile) granted to push there"
+	}
+	hint := first + fmt.Sprintf("create %s there as projects or organisations, or whatever the registry calls them, and have the account (--authfile) granted to push into them",
 		strings.Join(e.Namespaces, ", "))
 	if e.To.Path == "" {
 		hint += fmt.Sprintf("; or put everything into one that is there: --to %s/PREFIX", e.To.Host)

@@ -113,7 +113,7 @@ func placeState(p bundle.Place) string {
 	case p.State == bundle.PlaceAbsent:
 		return "  (not there yet)"
 	case p.Answer != "":
-		return printable(fmt.Sprintf("  (%s: %s)", p.State, p.Answer))
+		return printable(fmt.Sprintf("  (%s: %s)", p.Stated(true), p.Answer))
 	}
 	return fmt.Sprintf("  (%s)", p.State)
 }

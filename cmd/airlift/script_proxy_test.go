@@ -101,6 +101,8 @@ func (w *world) kind(ts *testscript.TestScript, args []string) {
 	first, names := words(ts, args, 3)
 	rules, known := map[string][]ocitest.Rule{
 		"quay":      ocitest.Quay(ocitest.QuayOptions{Organisations: names, Nested: true}),
+		"creator":   ocitest.Quay(ocitest.QuayOptions{Organisations: names, Nested: true, Creator: true}),
+		"portal":    ocitest.Portal(http.MethodPost),
 		"flatquay":  ocitest.Quay(ocitest.QuayOptions{Organisations: names}),
 		"harbor":    ocitest.Harbor(names...),
 		"gitlab":    ocitest.GitLab(names...),

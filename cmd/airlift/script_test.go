@@ -65,8 +65,9 @@ func TestMain(m *testing.M) {
 //		prints what that proxy was asked so far, "METHOD host".
 //	kind NAME REGISTRY KIND [WORD]…
 //		serves a registry at $NAME by the rules of a kind: quay with its
-//		organisations, flatquay which has no nested names, harbor with its
-//		projects, gitlab likewise, ecr with its repositories, zot, openshift.
+//		organisations, flatquay which has no nested names, creator which hides what
+//		is not there yet, harbor with its projects, gitlab likewise, ecr with its
+//		repositories, zot, openshift, portal which leads pushes to a page to log in.
 //	await NAME REQUESTS
 //		waits until a proxy has seen such a request.
 //	requests NAME

@@ -21,13 +21,18 @@ import (
 	"airlift/oci"
 )
 
-// Limits of who asks.
-const (
-	headerTime = 10 * time.Second // for the header of a request
-	idleTime   = 2 * time.Minute  // between two requests of a connection
-	endTime    = 10 * time.Second // for answers under way when serving ends
-	maxHeader  = 64 << 10         // bytes
-)
+// limits are those of who asks. None is on how long an answer takes.
+type limits struct {
+	header time.Duration // for TLS to begin, and for the header of a request
+	body   time.Duration // for the body of one, of which nothing is wanted
+	idle   time.Duration // between two requests of a connection
+	stall  time.Duration // between two looks at whether anything is taken of an answer
+	end    time.Duration // for answers under way when serving ends
+}
+
+var usualLimits = limits{header: 10 * time.Second, body: 5 * time.Second, idle: 2 * time.Minute, stall: time.Minute, end: 10 * time.Second}
+
+const maxHeader = 64 << 10 // bytes
 
 func serveCommand() *cli.Command {
 	return &cli.Command{
@@ -37,7 +42,8 @@ func serveCommand() *cli.Command {
 		Description: "Nothing is unpacked and nothing is written. Images have the names that import would give them;\n" +
 			"airlift manifests DIR --to HOST:PORT writes the mirror sets for it, with the same --keep-source-host\n" +
 			"and --map. What is on media that are not given, or was missing at its source, is answered with 404\n" +
-			"and the reason. A blob is hashed when it is first asked for; a damaged one is never sent to its end.\n" +
+			"and the reason. A release of which not all is at hand is refused, unless --partial is given. A blob\n" +
+			"is hashed when it is first asked for; a damaged one is never sent to its end.\n" +
 			"Ctrl-C ends it; the exit code says then what was served: 0 all of the bundle, 3 all but what the\n" +
 			"bundle records as missing, 4 a blob was found damaged, 7 volumes were absent.",
 		Flags: slices.Concat(trustFlags(), pathFlags(), []cli.Flag{
@@ -45,6 +51,7 @@ func serveCommand() *cli.Command {
 			&cli.StringFlag{Name: "tls-cert", Usage: "serve HTTPS with the certificate in `FILE` (PEM; behind it those up to the authority)"},
 			&cli.StringFlag{Name: "tls-key", Usage: "the certificate's private key, in `FILE` (PEM)"},
 			&cli.StringFlag{Name: "htpasswd", Usage: "serve only the users in `FILE`, which htpasswd -B writes"},
+			&cli.BoolFlag{Name: "partial", Usage: "serve what is at hand of a release, though a cluster could not pull all of it"},
 			&cli.BoolFlag{Name: "verbose", Usage: "print a line for each request"},
 		}),
 		Action: serveBundle,
@@ -70,12 +77,13 @@ func serveBundle(c *cli.Context) error {
 	defer listener.Close()
 	served, err := at.serve(c, b)
 	if err != nil {
-		return importHint(err)
+		return serveHint(err)
 	}
 	defer served.Close()
 	if err := at.announce(c.App.Writer, b, served); err != nil {
 		return err
 	}
+	warnAbsent(served.Verdict())
 	return errors.Join(at.run(c.Context, listener, served), served.Verdict())
 }
 
@@ -85,11 +93,12 @@ type site struct {
 	tls     *tls.Config // nil = plain HTTP
 	users   *oci.Users  // nil = everybody
 	verbose bool
+	limits  limits
 }
 
 // newSite reads the flags, and refuses to let passwords be read on the way.
 func newSite(c *cli.Context) (*site, error) {
-	s := &site{address: c.String("listen"), verbose: c.Bool("verbose")}
+	s := &site{address: c.String("listen"), verbose: c.Bool("verbose"), limits: usualLimits}
 	host, _, err := net.SplitHostPort(s.address)
 	if err != nil {
 		return nil, usagef("--listen %s: must be HOST:PORT", s.address)
@@ -177,11 +186,11 @@ func (s *site) serve(c *cli.Context, b *bundle.Bundle) (*bundle.Served, error) {
 		return nil, ofFlag("map", err)
 	}
 	warnIdle(p, b)
-	return b.Serve(p, func(e bundle.Event) {
+	return b.Serve(bundle.ServeOptions{Placement: p, Partial: c.Bool("partial"), Progress: func(e bundle.Event) {
 		if e.Note != "" {
 			say(os.Stderr, "%s", e.Note)
 		}
-	})
+	}})
 }
 
 // announce says what is served and where, how to pull one image of it, and what is
@@ -217,6 +226,30 @@ func (s *site) announce(w io.Writer, b *bundle.Bundle, served *bundle.Served) er
 	return err
 }
 
+// warnAbsent says what to do about images that are not there because of where they are.
+func warnAbsent(verdict error) {
+	if !errors.Is(verdict, bundle.ErrAbsent) {
+		return
+	}
+	for _, f := range faults(verdict) {
+		if errors.Is(f.err, bundle.ErrAbsent) {
+			say(os.Stderr, "warning: %s: the images that need it are answered with 404", f.text)
+			say(os.Stderr, "hint: %s", hintFor(f.err))
+		}
+	}
+}
+
+// serveHint says for an error of serving what only its flags can do.
+func serveHint(err error) error {
+	switch {
+	case errors.Is(err, bundle.ErrPartialRelease):
+		return withHint(err, bundleHint(err)+"; --partial serves what is at hand")
+	case errors.Is(err, bundle.ErrAbsent):
+		return err
+	}
+	return importHint(err)
+}
+
 // example is an image to try: a release, if there is one.
 func example(b *bundle.Bundle, images []bundle.ImageResult) bundle.ImageResult {
 	i := slices.IndexFunc(images, func(r bundle.ImageResult) bool {
@@ -225,12 +258,15 @@ func example(b *bundle.Bundle, images []bundle.ImageResult) bundle.ImageResult {
 	return images[max(i, 0)]
 }
 
-// run answers until ctx ends; answers under way get some time then.
+// run answers until ctx ends; answers under way get some time then. It speaks no
+// HTTP/2: there one of many answers over a connection can stall and not be seen.
 func (s *site) run(ctx context.Context, listener net.Listener, registry http.Handler) error {
+	listener = patientListener{listener, s.limits.stall}
 	server := &http.Server{
-		Handler: s.handler(registry), TLSConfig: s.tls, ErrorLog: log.New(&saidLines{}, "", 0),
-		ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+		Handler: s.handler(registry), TLSConfig: s.tls, ErrorLog: log.New(&saidLines{}, "", 0), Protocols: &http.Protocols{},
+		ReadHeaderTimeout: s.limits.header, IdleTimeout: s.limits.idle, MaxHeaderBytes: maxHeader,
 	}
+	server.Protocols.SetHTTP1(true)
 	ended := make(chan error, 1)
 	go func() {
 		if s.tls != nil {
@@ -244,8 +280,8 @@ func (s *site) run(ctx context.Context, listener net.Listener, registry http.Han
 		return err
 	case <-ctx.Done():
 	}
-	say(os.Stderr, "ending: answers under way get %s; Ctrl-C ends them at once", endTime)
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	say(os.Stderr, "ending: answers under way get %s; Ctrl-C ends them at once", s.limits.end)
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.limits.end)
 	defer cancel()
 	if server.Shutdown(grace) != nil {
 		_ = server.Close()
@@ -254,7 +290,7 @@ func (s *site) run(ctx context.Context, listener net.Listener, registry http.Han
 	return nil
 }
 
-// handler is the registry behind the users, and the log before both.
+// handler is the registry behind the users, and the log and the limits before both.
 func (s *site) handler(registry http.Handler) http.Handler {
 	if s.users != nil {
 		registry = s.users.Guard(registry)
@@ -262,5 +298,10 @@ func (s *site) handler(registry http.Handler) http.Handler {
 	if s.verbose {
 		registry = accessLog(registry)
 	}
-	return registry
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.limits.body)) // net/http reads on before it answers
+		}
+		registry.ServeHTTP(w, r)
+	})
 }

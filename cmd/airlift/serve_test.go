@@ -2,9 +2,13 @@ package main
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -14,13 +18,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/crypto/bcrypt"
 
+	"airlift/oci"
 	"airlift/oci/ocitest"
 )
 
@@ -226,7 +233,7 @@ func TestServeGuarded(t *testing.T) {
 	if d, err := crane.Digest(app, crane.Insecure, crane.WithAuth(&authn.Basic{Username: "ann", Password: "secret"})); err != nil || d != string(image.Digest) {
 		t.Errorf("crane: %s, %v", d, err)
 	}
-	// airlift is a client too, and takes HTTP/2.
+	// airlift is a client too.
 	auth := filepath.Join(t.TempDir(), "auth.json")
 	ocitest.WriteAuthfile(t, auth, map[string][2]string{s.host: {"ann", "secret"}})
 	airlift(t, "export", "--quiet", "--authfile", auth, "--ca-file", certs.CAFile, "--image", app, "--unsigned", "--output", t.TempDir()).exits(t, 0)
@@ -309,7 +316,17 @@ func TestServeExitCodes(t *testing.T) {
 	if err := os.Remove(volume); err != nil {
 		t.Fatal(err)
 	}
-	s = startServing(t, trust, dir)
+	refused := airlift(t, "serve", trust, "--listen", "127.0.0.1:0", dir)
+	refused.exits(t, exitAbsent)
+	for _, line := range []string{
+		"airlift: a cluster that begins with a part of a release fails late: release 4.17.3 (x86_64) lacks 3 of its 3 images: the release itself, cli, cluster-version-operator: volumes absent, still to come: " + volumes[1] + "\n",
+		"airlift: hint: give the directories of all media in one command; --partial serves what is at hand\n",
+	} {
+		if !strings.Contains(refused.out.String(), line) {
+			t.Errorf("it does not say %q: %s", line, &refused.out)
+		}
+	}
+	s = startServing(t, trust, "--partial", dir)
 	if !slices.ContainsFunc(s.shown, func(line string) bool {
 		return strings.HasPrefix(line, "skipped quay.io/team/app:v1: sha256:") && strings.HasSuffix(line, " is on "+volumes[1]+", which was not given")
 	}) {
@@ -324,6 +341,10 @@ func TestServeExitCodes(t *testing.T) {
 	}
 	resp.Body.Close()
 	s.end(t, exitAbsent)
+	warned := "airlift: warning: volumes absent, still to come: " + volumes[1] + ": the images that need it are answered with 404\nairlift: hint: give the directories of all media in one command\n"
+	if !strings.HasPrefix(s.errors.String(), warned) {
+		t.Errorf("it does not begin with %q: %s", warned, s.errors)
+	}
 }
 
 func mustRead(t *testing.T, dir string) (names []string) {
@@ -336,4 +357,164 @@ func mustRead(t *testing.T, dir string) (names []string) {
 		names = append(names, e.Name())
 	}
 	return names
+}
+
+// serveHere serves in this process until the test ends, and gives what was said on stderr
+// until then.
+func serveHere(t *testing.T, s *site, registry http.Handler) (said func() string) {
+	t.Helper()
+	file, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := os.Stderr
+	os.Stderr = file
+	s.address = "127.0.0.1:0"
+	listener, err := s.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- s.run(ctx, listener, registry) }()
+	t.Cleanup(func() {
+		end()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		os.Stderr = was
+		file.Close()
+	})
+	return func() string {
+		data, err := os.ReadFile(file.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+}
+
+// connect connects to a site, with a small buffer for what comes.
+func (s *site) connect(t *testing.T) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", s.address)
+	if err == nil {
+		err = c.(*net.TCPConn).SetReadBuffer(32 << 10)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if s.tls != nil {
+		return tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+	}
+	return c
+}
+
+// slowReader waits before each piece.
+type slowReader struct {
+	io.Reader
+	piece int
+	pause time.Duration
+}
+
+func (r slowReader) Read(p []byte) (int, error) {
+	time.Sleep(r.pause)
+	return r.Reader.Read(p[:min(len(p), r.piece)])
+}
+
+// TestServeStalled: who takes nothing of an answer is cut off, and the log says so; who
+// takes it slowly gets all of it, though it lasts for many times the limit.
+func TestServeStalled(t *testing.T) {
+	const size = 5_000_000 // more than the kernel keeps of it
+	blob := filepath.Join(t.TempDir(), "blob")
+	want := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(want)
+	if err := os.WriteFile(blob, want, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	certs := ocitest.WriteCertificates(t, false)
+	config, err := tlsConfig(certs.CertFile, certs.KeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, config := range map[string]*tls.Config{"plain": nil, "TLS": config} {
+		t.Run(name, func(t *testing.T) {
+			s := &site{tls: config, verbose: true, limits: usualLimits}
+			s.limits.stall = 500 * time.Millisecond
+			ended := make(chan string, 2)
+			said := serveHere(t, s, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				defer func() { ended <- r.URL.Path }()
+				f, err := os.Open(blob)
+				if err != nil {
+					panic(err)
+				}
+				defer f.Close()
+				w.Header().Set("Content-Type", "application/octet-stream")
+				http.ServeContent(w, r, "", time.Time{}, f)
+			}))
+			stalled, slow := s.connect(t), s.connect(t)
+			fmt.Fprint(stalled, "GET /stalled HTTP/1.1\r\nHost: x\r\n\r\n")
+			fmt.Fprint(slow, "GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+			begun := time.Now()
+			resp, err := http.ReadResponse(bufio.NewReader(slowReader{slow, 20_000, 15 * time.Millisecond}), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := all(resp); err != nil || got != digest.FromBytes(want) {
+				t.Errorf("slowly came %s, %v", got, err)
+			}
+			if took := time.Since(begun); took < 6*s.limits.stall {
+				t.Errorf("it took only %s", took)
+			}
+			for range 2 {
+				select {
+				case <-ended:
+				case <-time.After(20 * time.Second):
+					t.Fatal("an answer does not end")
+				}
+			}
+			lines := regexp.MustCompile(`GET /(\w+): 200, \d+ bytes(.*)`)
+			for deadline := time.Now().Add(10 * time.Second); len(lines.FindAllString(said(), -1)) < 2 && time.Now().Before(deadline); {
+				time.Sleep(10 * time.Millisecond)
+			}
+			ends := map[string]string{}
+			for _, line := range lines.FindAllStringSubmatch(said(), -1) {
+				ends[line[1]] = line[2]
+			}
+			if diff := gocmp.Diff(map[string]string{"stalled": ", cut off: nothing was taken for 500ms", "slow": ""}, ends); diff != "" {
+				t.Errorf("%s\n%s", diff, said())
+			}
+		})
+	}
+}
+
+// TestServeAsked: who does not come to the end of what he asks, or asks no more, does not
+// keep a connection; nor does who is no user.
+func TestServeAsked(t *testing.T) {
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	users, err := oci.ParseUsers(fmt.Appendf(nil, "ann:%s", hash))
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := limits{header: 200 * time.Millisecond, body: 200 * time.Millisecond, idle: 200 * time.Millisecond, stall: time.Minute, end: time.Second}
+	s := &site{users: users, limits: short}
+	serveHere(t, s, &oci.Registry{})
+	for what, asked := range map[string]struct{ text, answer string }{
+		"nothing":       {"", ""},
+		"half a header": {"GET /v2/ HTTP/1.1\r\nHost: x\r\n", ""},
+		"no more":       {"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n", "401 Unauthorized"},
+		"half a body":   {"POST /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf", "401 Unauthorized"},
+	} {
+		c := s.connect(t)
+		fmt.Fprint(c, asked.text)
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		answer, err := io.ReadAll(c)
+		if err != nil || !strings.Contains(string(answer), asked.answer) {
+			t.Errorf("who asks %s keeps the connection: %v, %q", what, err, answer)
+		}
+	}
 }

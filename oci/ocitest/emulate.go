@@ -95,6 +95,7 @@ func Zot(docker2s2 bool) []Rule {
 type QuayOptions struct {
 	Organisations []string // that are there: a push makes no other (CREATE_NAMESPACE_ON_PUSH is off)
 	Nested        bool     // FEATURE_EXTENDED_REPOSITORY_NAMES
+	Creator       bool     // the account may create repositories, and sees none before it has
 	Busy          bool     // the first try of every fifth request to push fails
 	// Signatures are the digests of signatures as they were made; nil for any.
 	Signatures []digest.Digest
@@ -129,6 +130,9 @@ func Quay(o QuayOptions) []Rule {
 			}),
 		})
 	}
+	if o.Creator {
+		rules = append(rules, creator())
+	}
 	if o.Busy {
 		rules = append(rules, busy())
 	}
@@ -145,6 +149,45 @@ func (o QuayOptions) refuseSignature(r *http.Request) *Fault {
 		return nil
 	}
 	return refusal(http.StatusBadRequest, "MANIFEST_INVALID", "manifest invalid", struct{}{})
+}
+
+// creator hides from an account that may create repositories those that it has not:
+// leave to push makes one, leave to pull is not given.
+func creator() Rule {
+	var mu sync.Mutex
+	made := map[string]bool{}
+	return Rule{
+		"a repository that is not there is hidden from who may create it",
+		"quay/quay, endpoints/v2/v2auth.py, _authorize_or_downscope_request, and endpoints/v2/errors.py, Unauthorized",
+		inRepository(func(repository string, r *http.Request) *Fault {
+			mu.Lock()
+			defer mu.Unlock()
+			made[repository] = made[repository] || r.Method != http.MethodGet
+			if made[repository] {
+				return nil
+			}
+			return refusal(http.StatusUnauthorized, "UNAUTHORIZED", "access to the requested resource is not authorized", struct{}{})
+		}),
+	}
+}
+
+// Portal leads requests of a method (POST, as a rule) to a page to log in, as what is
+// made for people does in front of a registry.
+func Portal(method string) []Rule {
+	page := &Fault{Status: http.StatusNotFound, Header: http.Header{"Content-Type": {"text/html; charset=utf-8"}}, Body: "<html>who are you?</html>"}
+	return []Rule{{
+		"requests without a cookie are led to a page",
+		"oauth2-proxy/oauth2-proxy, oauthproxy.go, Proxy, with skip-provider-button",
+		func(r *http.Request) *Fault {
+			switch {
+			case r.URL.Path == "/login":
+				return page
+			case r.Method == method:
+				return &Fault{Status: http.StatusFound, Header: http.Header{"Location": {"/login?rd=" + r.URL.Path}}}
+			}
+			return nil
+		},
+	}}
 }
 
 // busy fails as a Quay does whose workers are killed: what is asked again goes well.
