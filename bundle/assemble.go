@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/oci"
 )
@@ -19,21 +19,25 @@ func (p *planner) content() (*Content, error) {
 	if err := p.vitalMissing(); err != nil {
 		return nil, err
 	}
-	a := assembler{planner: p, content: Content{Images: []Image{}, Nodes: []Node{}, read: map[digest.Digest][]byte{}}, placed: map[digest.Digest]bool{}, blobs: map[digest.Digest]Blob{}}
+	blobs := 0 // at most: what images share is there once
+	for d := range p.carried {
+		blobs += 1 + len(p.nodes[d].Layers)
+	}
+	c := &Content{Images: make([]Image, 0, len(p.images)), Nodes: make([]Node, 0, len(p.carried)), Blobs: make([]Blob, 0, blobs), read: map[digest.Digest][]byte{}}
+	a := assembler{planner: p, content: c, placed: map[digest.Digest]bool{}, blobs: make(map[digest.Digest]int, blobs)}
 	for _, ref := range slices.Sorted(maps.Keys(p.images)) {
-		a.content.Images = append(a.content.Images, Image{Reference: ref, Digest: p.images[ref], Index: p.lists[ref]})
+		c.Images = append(c.Images, Image{Reference: ref, Digest: p.images[ref], Index: p.lists[ref]})
 		if err := a.node(p.images[ref]); err != nil {
 			return nil, fmt.Errorf("image %s: %w", ref, err)
 		}
 	}
-	c := &a.content
-	c.Blobs = slices.Concat([]Blob{}, a.order(RoleConfig), a.order(RoleLayer))
+	slices.SortStableFunc(c.Blobs, func(a, b Blob) int { return strings.Compare(a.Role, b.Role) }) // configs come first
 	c.Releases = slices.CompactFunc(slices.SortedFunc(slices.Values(p.released), func(a, b Release) int { return cmp.Compare(a.Image, b.Image) }),
 		func(a, b Release) bool { return a.Image == b.Image })
 	c.Streams, c.SamplesComplete = p.stream, p.complete
 	c.Samples = sortedSamples(p.sampled)
 	c.Platforms, c.Missing = names(p.request.Platforms), p.lost()
-	return c, c.validate()
+	return c, nil
 }
 
 // carries says whether a node is to be in the bundle.
@@ -45,10 +49,9 @@ func (p *planner) carries(d digest.Digest) bool {
 // assembler lists nodes and blobs in order of first use.
 type assembler struct {
 	planner *planner
-	content Content
+	content *Content
 	placed  map[digest.Digest]bool
-	blobs   map[digest.Digest]Blob
-	used    []digest.Digest // blobs, in order of first use
+	blobs   map[digest.Digest]int // where each stands in the content
 }
 
 func (a *assembler) node(d digest.Digest) error {
@@ -64,13 +67,8 @@ func (a *assembler) node(d digest.Digest) error {
 	}
 	a.content.Nodes = append(a.content.Nodes, a.describe(n))
 	a.content.read[d] = n.Raw
-	if n.Config != nil {
-		if err := a.blob(*n.Config, RoleConfig); err != nil {
-			return err
-		}
-	}
-	for _, layer := range n.Layers {
-		if err := a.blob(layer, RoleLayer); err != nil {
+	for _, b := range blobsOf(n) {
+		if err := a.blob(b); err != nil {
 			return err
 		}
 	}
@@ -90,27 +88,19 @@ func (a *assembler) describe(n oci.Node) Node {
 	return d
 }
 
-func (a *assembler) blob(d ocispec.Descriptor, role string) error {
-	held, there := a.blobs[d.Digest]
-	if there && held.Size != d.Size {
-		return fmt.Errorf("blob %s has %d bytes here and %d bytes elsewhere", d.Digest, d.Size, held.Size)
-	}
+func (a *assembler) blob(b Blob) error {
+	i, there := a.blobs[b.Digest]
 	if !there {
-		a.used = append(a.used, d.Digest)
+		a.blobs[b.Digest] = len(a.content.Blobs)
+		a.content.Blobs = append(a.content.Blobs, b)
+		return nil
 	}
-	if !there || role == RoleConfig { // a config somewhere is a config: it stands early
-		a.blobs[d.Digest] = Blob{Digest: d.Digest, Size: d.Size, Role: role}
+	held := &a.content.Blobs[i]
+	if held.Size != b.Size {
+		return fmt.Errorf("blob %s has %d bytes here and %d bytes elsewhere", b.Digest, b.Size, held.Size)
+	}
+	if b.Role == RoleConfig { // a config somewhere is a config: it stands early
+		held.Role = b.Role
 	}
 	return nil
-}
-
-// order gives the blobs of a role in order of first use.
-func (a *assembler) order(role string) []Blob {
-	var found []Blob
-	for _, d := range a.used {
-		if b := a.blobs[d]; b.Role == role {
-			found = append(found, b)
-		}
-	}
-	return found
 }

@@ -171,7 +171,7 @@ func (c *check) contents(ctx context.Context, v *volumeSet, e Entry) error {
 	}
 	want := e.Digest
 	if e.inline != nil {
-		want = digest.FromBytes(e.inline)
+		want = digest.FromBytes(e.contents())
 	}
 	if err == nil && digest.NewDigest(digest.SHA256, sum) != want {
 		err = errors.New("the contents have another digest")
@@ -214,7 +214,7 @@ func (c *check) damage(v *volumeSet, element string, offset, length int64, e Ent
 		return
 	}
 	if e.inline != nil { // it has no digest to know it by
-		problem = fmt.Errorf("%s: %w", e.Name, problem)
+		problem = fmt.Errorf("%s: %w", e.Name(), problem)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

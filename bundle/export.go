@@ -145,11 +145,11 @@ func (o ExportOptions) wanted(n int) (part, error) {
 // BytesToWrite is the exact number of bytes that exporting an inventory onto one
 // medium writes, but for signatures (72 bytes at most, each).
 func BytesToWrite(inv *Inventory) (int64, error) {
-	data, err := inv.Bytes()
+	size, err := inv.size()
 	if err != nil {
 		return 0, err
 	}
-	return inv.Storage.Size + int64(len(data)+len(readme(inv))+sumsSize(inv)), nil
+	return inv.Storage.Size + size + int64(len(readme(inv))+sumsSize(inv)), nil
 }
 
 // onto writes what fits onto a medium.
@@ -266,7 +266,7 @@ func (x *export) entries(ctx context.Context, c *committer, pieces []piece) erro
 // fetched a second time, from its registry.
 func (x *export) entry(ctx context.Context, c *committer, p piece, f *fetcher) error {
 	if p.inline != nil {
-		return c.entry(p, once(p.inline[p.from:]))
+		return c.entry(p, once(p.contents()[p.from:]))
 	}
 	taken := int64(0)
 	err := c.entry(p, func() ([]byte, error) {

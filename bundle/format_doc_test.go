@@ -127,7 +127,7 @@ func TestFormatDocInventory(t *testing.T) {
 func TestFormatDocArchive(t *testing.T) {
 	inv, archive := docArchive(t)
 	for _, e := range inv.entries(t, 0) {
-		row := fmt.Sprintf("\n| %d | `%s` | %d |\n", e.Offset, e.Name, e.Size)
+		row := fmt.Sprintf("\n| %d | `%s` | %d |\n", e.Offset, e.Name(), e.Size)
 		if !strings.Contains(formatDoc(t), row) {
 			t.Errorf("docs/format.md lacks the row %q", row[1:])
 		}
@@ -184,7 +184,7 @@ func docArchive(t *testing.T) (docInventory, []byte) {
 	for _, e := range inv.entries(t, 0) {
 		h := e.header()
 		archive.Write(h[:])
-		archive.Write(append(contents[e.Digest], e.inline...))
+		archive.Write(append(contents[e.Digest], e.contents()...))
 		archive.Write(make([]byte, e.end()-e.dataEnd()))
 	}
 	archive.Write(make([]byte, endSize))

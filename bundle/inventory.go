@@ -1,11 +1,13 @@
 package bundle
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -22,7 +24,8 @@ type Inventory struct {
 	About    About    `json:"about"`
 
 	// content as it stood in the file that was parsed, compacted: its unknown
-	// fields are kept when the same content is written again.
+	// fields are kept when the same content is written again. nil for an inventory
+	// that was made here.
 	rawContent json.RawMessage
 	file       []byte // that was parsed; nil for an inventory that was made here
 }
@@ -179,14 +182,9 @@ type About struct {
 // NewInventory makes the inventory of a content and computes its storage.
 // tool names the program that writes it; sequence is in UTC seconds.
 func NewInventory(c Content, volumeSize int64, tool string, sequence int64) (*Inventory, error) {
-	raw, err := marshal(c)
-	if err != nil {
-		return nil, err
-	}
 	inv := &Inventory{
 		Format: Format, Requires: []string{}, Layout: LayoutName, Content: c,
 		Storage: Storage{VolumeSize: volumeSize}, About: About{Sequence: sequence, Tool: tool},
-		rawContent: raw,
 	}
 	return inv, inv.computeStorage()
 }
@@ -223,7 +221,22 @@ func (inv *Inventory) Again(volumeSize int64, tool string, sequence int64) (*Inv
 
 // ContentID is the digest of the content: of the JSON value in bundle.json with
 // insignificant white space removed (as `jq -cj .content` prints it).
-func (inv *Inventory) ContentID() digest.Digest { return digest.FromBytes(inv.rawContent) }
+func (inv *Inventory) ContentID() digest.Digest {
+	hash := digest.SHA256.Digester()
+	if err := inv.writeContent(hash.Hash()); err != nil { // only for what JSON cannot say
+		panic(err)
+	}
+	return hash.Digest()
+}
+
+// writeContent writes the content without white space.
+func (inv *Inventory) writeContent(w io.Writer) error {
+	if inv.rawContent == nil {
+		return inv.Content.write(w)
+	}
+	_, err := w.Write(inv.rawContent)
+	return err
+}
 
 // Bytes is the file bundle.json: the one that was parsed, else indented JSON,
 // ended by a newline.
@@ -231,23 +244,49 @@ func (inv *Inventory) Bytes() ([]byte, error) {
 	if inv.file != nil {
 		return inv.file, nil
 	}
-	type plain Inventory // without the content, which is written as it was
-	compact, err := marshal(struct {
-		plain
-		Content json.RawMessage `json:"content"`
-	}{plain(*inv), inv.rawContent})
+	size, err := inv.size()
 	if err != nil {
 		return nil, err
 	}
-	var b bytes.Buffer
-	if err := json.Indent(&b, compact, "", " "); err != nil {
+	b := bytes.NewBuffer(make([]byte, 0, size))
+	if err := inv.write(b); err != nil {
 		return nil, err
 	}
-	b.WriteByte('\n')
-	if b.Len() > MaxInventorySize {
-		return nil, fmt.Errorf("%s would have %d bytes, the limit is %d", InventoryFile, b.Len(), MaxInventorySize)
-	}
 	return b.Bytes(), nil
+}
+
+// size is how many bytes the file has.
+func (inv *Inventory) size() (int64, error) {
+	if inv.file != nil {
+		return int64(len(inv.file)), nil
+	}
+	var n counter
+	if err := inv.write(&n); err != nil {
+		return 0, err
+	}
+	if n > MaxInventorySize {
+		return 0, fmt.Errorf("%s would have %d bytes, the limit is %d", InventoryFile, n, MaxInventorySize)
+	}
+	return int64(n), nil
+}
+
+// write writes the file of an inventory that was made here.
+func (inv *Inventory) write(w io.Writer) error {
+	type plain Inventory
+	head, err := marshal(struct {
+		plain
+		Content *struct{} `json:"content,omitempty"` // which comes last
+	}{plain: plain(*inv)})
+	if err != nil {
+		return err
+	}
+	to := &indenter{to: bufio.NewWriter(w)}
+	to.text(string(head[:len(head)-1]) + `,"content":`)
+	if err := inv.writeContent(to); err != nil {
+		return err
+	}
+	to.text("}")
+	return to.end()
 }
 
 // ParseInventory reads bundle.json and checks it as a whole. It says nothing

@@ -22,11 +22,32 @@ const endSize = 2 * block
 // Entry is one file of the archive. Its header stands at Offset, its contents
 // follow one block later, zeros fill its last block.
 type Entry struct {
-	Name   string
 	Digest digest.Digest // of the contents; "" for oci-layout and index.json
 	Size   int64         // of the contents, bytes
 	Offset int64         // of the header from the archive's first byte
-	inline []byte        // the contents, where they follow from the inventory
+	inline *inlineFile   // nil for one that its digest names
+}
+
+// inlineFile is a file whose contents follow from the inventory.
+type inlineFile struct {
+	name     string
+	contents []byte
+}
+
+// contents are those of an inline file, nil for any other.
+func (e Entry) contents() []byte {
+	if e.inline == nil {
+		return nil
+	}
+	return e.inline.contents
+}
+
+// Name is the path in the archive.
+func (e Entry) Name() string {
+	if e.inline != nil {
+		return e.inline.name
+	}
+	return "blobs/sha256/" + e.Digest.Encoded()
 }
 
 func (e Entry) descriptor() ocispec.Descriptor {
@@ -52,15 +73,16 @@ type Layout struct {
 // what is left out. One digest stands once. With a volume size of 0 there is one
 // volume.
 func newLayout(c *Content, s Storage) (*Layout, error) {
-	l := &Layout{byDigest: make(map[digest.Digest]int, len(c.Nodes)+len(c.Blobs))}
+	n := 2 + len(c.Nodes) + len(c.Blobs)
+	l := &Layout{Entries: make([]Entry, 0, n), byDigest: make(map[digest.Digest]int, n)}
 	l.addInline(ocispec.ImageLayoutFile, []byte(`{"imageLayoutVersion":"`+ocispec.ImageLayoutVersion+`"}`))
 	index, err := indexJSON(c)
 	if err != nil {
 		return nil, err
 	}
 	l.addInline(ocispec.ImageIndexFile, index)
-	for _, n := range c.Nodes {
-		l.addBlob(n.Digest, n.Size)
+	for _, node := range c.Nodes {
+		l.addBlob(node.Digest, node.Size)
 	}
 	left := s.leftOut()
 	for _, b := range c.Blobs {
@@ -82,7 +104,7 @@ func newLayout(c *Content, s Storage) (*Layout, error) {
 }
 
 func (l *Layout) addInline(name string, contents []byte) {
-	l.add(Entry{Name: name, Size: int64(len(contents)), inline: contents})
+	l.add(Entry{Size: int64(len(contents)), inline: &inlineFile{name, contents}})
 }
 
 func (l *Layout) addBlob(d digest.Digest, size int64) {
@@ -90,7 +112,7 @@ func (l *Layout) addBlob(d digest.Digest, size int64) {
 		return
 	}
 	l.byDigest[d] = len(l.Entries)
-	l.add(Entry{Name: "blobs/sha256/" + d.Encoded(), Digest: d, Size: size})
+	l.add(Entry{Digest: d, Size: size})
 }
 
 func (l *Layout) add(e Entry) {
@@ -228,16 +250,18 @@ func indexJSON(c *Content) ([]byte, error) {
 	return json.Marshal(index)
 }
 
-// header is an entry's tar header: every field fixed but name and size.
-func (e Entry) header() [block]byte {
+func (e Entry) header() [block]byte { return tarHeader(e.Name(), e.Size) }
+
+// tarHeader has every field fixed but name and size.
+func tarHeader(name string, size int64) [block]byte {
 	var h [block]byte
-	copy(h[0:], e.Name)
+	copy(h[0:], name)
 	copy(h[100:], "0000644\x000000000\x000000000\x00") // mode, uid, gid
-	copy(h[124:], tarSize(e.Size))
+	copy(h[124:], tarSize(size))
 	copy(h[136:], "00000000000\x00") // mtime
 	h[156] = '0'                     // a regular file
 	copy(h[257:], "ustar\x0000")
-	if e.Size > maxOctalSize {
+	if size > maxOctalSize {
 		copy(h[257:], "ustar  \x00") // base-256 sizes are GNU's
 	}
 	sum := 8 * int(' ') // the checksum field counts as spaces

@@ -105,16 +105,16 @@ func (p *planner) lost() []Missing {
 	return lost
 }
 
-// neededBlob is a blob with everywhere it can be asked for.
+// neededBlob is a blob with the images that need it.
 type neededBlob struct {
-	ocispec.Descriptor
-	places []blobPlace
+	Blob
+	images []*oci.Reference // in order
 }
 
-// blobPlace is a repository with an image of it.
+// blobPlace is a repository with images that need a blob.
 type blobPlace struct {
 	oci.Reference
-	images []oci.Reference
+	images []*oci.Reference
 }
 
 // askBlobs asks for all blobs that are to be carried: each at one repository after
@@ -135,13 +135,13 @@ func (p *planner) askBlobs(ctx context.Context) error {
 
 func (p *planner) askBlob(ctx context.Context, b *neededBlob) {
 	said := ""
-	for _, at := range b.places {
-		err := p.client.CanPullBlob(ctx, at.Reference, b.Descriptor)
+	for _, at := range b.places() {
+		err := p.client.CanPullBlob(ctx, at.Reference, ocispec.Descriptor{Digest: b.Digest, Size: b.Size})
 		if err == nil {
 			return
 		}
 		for _, image := range at.images {
-			if !p.mayLack(image, err) {
+			if !p.mayLack(*image, err) {
 				p.failure(fmt.Errorf("ask for %s, which %s needs: %w", at, image, err))
 				return
 			}
@@ -153,38 +153,43 @@ func (p *planner) askBlob(ctx context.Context, b *neededBlob) {
 	p.lostBlobs[b.Digest] = said
 }
 
-// neededBlobs are the blobs of all images, each with the repositories that it is
-// needed from, in the order of the images. What is a node too is at hand.
+// neededBlobs are the blobs of all images, in their order. What is a node too is at
+// hand.
 func (p *planner) neededBlobs() []*neededBlob {
 	var all []*neededBlob
 	known := map[digest.Digest]*neededBlob{}
 	for _, name := range slices.Sorted(maps.Keys(p.images)) {
 		ref, _ := oci.ParseReference(name)
 		p.carriedBelow(p.images[name], func(n oci.Node) {
-			for _, d := range blobsOf(n) {
-				if _, isNode := p.nodes[d.Digest]; isNode {
+			for _, blob := range blobsOf(n) {
+				if _, isNode := p.nodes[blob.Digest]; isNode {
 					continue
 				}
-				if known[d.Digest] == nil {
-					known[d.Digest] = &neededBlob{Descriptor: d}
-					all = append(all, known[d.Digest])
+				b := known[blob.Digest]
+				if b == nil {
+					b = &neededBlob{Blob: blob}
+					known[blob.Digest], all = b, append(all, b)
 				}
-				known[d.Digest].neededFor(ref)
+				if len(b.images) == 0 || b.images[len(b.images)-1] != &ref {
+					b.images = append(b.images, &ref)
+				}
 			}
 		})
 	}
 	return all
 }
 
-func (b *neededBlob) neededFor(image oci.Reference) {
-	at := image.WithDigest(b.Digest)
-	i := slices.IndexFunc(b.places, func(p blobPlace) bool { return p.Reference == at })
-	if i < 0 {
-		i, b.places = len(b.places), append(b.places, blobPlace{Reference: at})
+// places are the repositories that a blob is needed from, in the order of its images.
+func (b *neededBlob) places() (all []blobPlace) {
+	for _, image := range b.images {
+		at := image.WithDigest(b.Digest)
+		i := slices.IndexFunc(all, func(p blobPlace) bool { return p.Reference == at })
+		if i < 0 {
+			i, all = len(all), append(all, blobPlace{Reference: at})
+		}
+		all[i].images = append(all[i].images, image)
 	}
-	if !slices.Contains(b.places[i].images, image) {
-		b.places[i].images = append(b.places[i].images, image)
-	}
+	return all
 }
 
 // carriedBelow visits a node and all below it that are to be carried, children
@@ -206,11 +211,15 @@ func (p *planner) carriedBelow(d digest.Digest, visit func(oci.Node)) {
 }
 
 // blobsOf are the config and layers of a node.
-func blobsOf(n oci.Node) []ocispec.Descriptor {
-	if n.Config == nil {
-		return n.Layers
+func blobsOf(n oci.Node) []Blob {
+	var all []Blob
+	if n.Config != nil {
+		all = append(all, Blob{n.Config.Digest, n.Config.Size, RoleConfig})
 	}
-	return append([]ocispec.Descriptor{*n.Config}, n.Layers...)
+	for _, l := range n.Layers {
+		all = append(all, Blob{l.Digest, l.Size, RoleLayer})
+	}
+	return all
 }
 
 // settle decides what is carried once all is known: no image without a blob of its
@@ -255,15 +264,12 @@ func (p *planner) foundElsewhere() {
 
 // withoutBlobs records the blobs of a node that are lost, and gives them.
 func (p *planner) withoutBlobs(ref oci.Reference, n oci.Node) (lost []Missing) {
-	for i, d := range blobsOf(n) {
-		said, gone := p.lostBlobs[d.Digest]
+	for _, b := range blobsOf(n) {
+		said, gone := p.lostBlobs[b.Digest]
 		if !gone {
 			continue
 		}
-		m := Missing{Reference: ref.WithDigest(d.Digest).String(), Parent: n.Descriptor.Digest, Role: RoleLayer, Reason: said}
-		if i == 0 {
-			m.Role = RoleConfig
-		}
+		m := Missing{Reference: ref.WithDigest(b.Digest).String(), Parent: n.Descriptor.Digest, Role: b.Role, Reason: said}
 		if _, recorded := p.missing[m.key()]; !recorded {
 			p.lacks(m)
 		}

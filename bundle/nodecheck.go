@@ -15,6 +15,7 @@ func describe(n oci.Node) Node {
 	if n.Config != nil {
 		d.Config = n.Config.Digest
 	}
+	d.Layers = slices.Grow(d.Layers, len(n.Layers))
 	for _, l := range n.Layers {
 		d.Layers = append(d.Layers, l.Digest)
 	}
@@ -53,9 +54,9 @@ func (c nodeCheck) check(want Node, raw []byte) error {
 }
 
 func (c nodeCheck) checkSizes(n oci.Node) error {
-	named := slices.Concat(n.Layers, n.Children)
-	if n.Config != nil {
-		named = append(named, *n.Config)
+	named := blobsOf(n)
+	for _, child := range n.Children {
+		named = append(named, Blob{Digest: child.Digest, Size: child.Size})
 	}
 	for _, d := range named {
 		if size, listed := c.sizes[d.Digest]; listed && size != d.Size {

@@ -315,11 +315,11 @@ func TestInterruptedAtEach(t *testing.T) {
 			}})
 			interrupt()
 			if !errors.Is(err, context.Canceled) {
-				t.Fatalf("%s: %v", e.Name, err)
+				t.Fatalf("%s: %v", e.Name(), err)
 			}
 			must(t, s.run(t.Context(), dir, disk{}, ExportOptions{}))
 			if err := sameFiles(dir, s.whole); err != nil {
-				t.Errorf("interrupted at %s: %v", e.Name, err)
+				t.Errorf("interrupted at %s: %v", e.Name(), err)
 			}
 		}
 	}

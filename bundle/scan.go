@@ -70,7 +70,7 @@ func (r *heldReader) next() ([]byte, error) {
 	if _, err := io.ReadFull(r.volumes.section(r.entry.data()+r.done, n), r.buffer); err != nil {
 		return nil, err
 	}
-	if want := r.entry.inline; want != nil && !bytes.Equal(r.buffer, want[r.done:r.done+n]) {
+	if want := r.entry.contents(); want != nil && !bytes.Equal(r.buffer, want[r.done:r.done+n]) {
 		return nil, errShort // it has no digest to know it by
 	}
 	r.done += n

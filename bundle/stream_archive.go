@@ -76,7 +76,7 @@ func (a *archiveReader) damage(element string, offset, length int64, e Entry, pr
 		Digest: e.Digest, Problem: problem.Error(), Images: a.stream.Inventory.Content.users()[e.Digest], kind: ErrDamaged,
 	}
 	if e.inline != nil {
-		f.Problem = e.Name + ": " + f.Problem
+		f.Problem = e.Name() + ": " + f.Problem
 	}
 	return f
 }
@@ -133,7 +133,7 @@ func (c *streamedContents) Read(p []byte) (int, error) {
 func (c *streamedContents) judge() error {
 	want := c.entry.Digest
 	if c.entry.inline != nil {
-		want = digest.FromBytes(c.entry.inline)
+		want = digest.FromBytes(c.entry.contents())
 	}
 	problem := error(nil)
 	if digest.NewDigestFromBytes(digest.SHA256, c.sum.Sum(nil)) != want {

@@ -99,7 +99,7 @@ func placeBundle(t testing.TB, c *Content, volumeSize int64, data map[digest.Dig
 	for _, e := range l.Entries {
 		h := e.header()
 		copy(archive[e.Offset:], h[:])
-		copy(archive[e.data():], slices.Concat(e.inline, data[e.Digest]))
+		copy(archive[e.data():], slices.Concat(e.contents(), data[e.Digest]))
 	}
 	b := made{inv: inv, small: []file{{ReadmeFile, readme(inv)}, {InventoryFile, raw}}}
 	for i := range l.Volumes() {
@@ -403,7 +403,7 @@ func TestStreamNodes(t *testing.T) {
 	}
 	visited := ""
 	err = s.each(t.Context(), func(e Entry, contents io.Reader) error {
-		visited = filepath.Base(e.Name)
+		visited = filepath.Base(e.Name())
 		_, err := io.ReadAll(contents)
 		return err
 	})
@@ -473,7 +473,7 @@ func TestStreamUnread(t *testing.T) {
 		var found Finding
 		err = s.each(t.Context(), func(Entry, io.Reader) error { return nil })
 		if !errors.As(err, &found) || found.Digest != e.Digest || found.Element != "blob" {
-			t.Errorf("%s: %v", e.Name, err)
+			t.Errorf("%s: %v", e.Name(), err)
 		}
 		b.cut[0][e.data()] ^= 1
 	}

@@ -214,7 +214,7 @@ func TestStreamEach(t *testing.T) {
 		}
 		data, err := io.ReadAll(contents)
 		if e.Digest != "" && digest.FromBytes(data) != e.Digest {
-			t.Errorf("%s: other bytes", e.Name)
+			t.Errorf("%s: other bytes", e.Name())
 		}
 		return err
 	})

@@ -38,7 +38,7 @@ func (t *tarReader) peek() (string, error) {
 	}
 	name, _, _ := strings.Cut(string(h[:100]), "\x00")
 	size, ok := parseTarSize(h[124:136])
-	if canonical := (Entry{Name: name, Size: size}).header(); !ok || name == "" || canonical != h {
+	if canonical := tarHeader(name, size); !ok || name == "" || canonical != h {
 		return "", fmt.Errorf("%w: the stream has no header that airlift writes at byte %d", ErrDamaged, t.offset-block)
 	}
 	t.name, t.size, t.left, t.ahead = name, size, size, true

@@ -19,7 +19,7 @@ func newTarWriter(w io.Writer) *tarWriter { return &tarWriter{w: w} }
 // begin writes the header of the next file.
 func (t *tarWriter) begin(name string, size int64) error {
 	t.name, t.size, t.left = name, size, size
-	h := Entry{Name: name, Size: size}.header()
+	h := tarHeader(name, size)
 	return t.write(h[:])
 }
 

@@ -68,7 +68,7 @@ func (c *Client) search(ctx context.Context, r Reference, n Node, s *search) err
 		if s.settled() {
 			return nil
 		}
-		seen, err := c.searchLayer(ctx, r, layer, s)
+		seen, err := c.searchLayer(ctx, r, layer.Descriptor(), s)
 		if err != nil {
 			return fmt.Errorf("read layer %s of %s: %w", layer.Digest, r, err)
 		}

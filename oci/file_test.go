@@ -85,6 +85,14 @@ func TestReadFiles(t *testing.T) {
 	}
 }
 
+// ofLayers is an image with layers that were pushed.
+func ofLayers(all ...ocispec.Descriptor) (n oci.Node) {
+	for _, d := range all {
+		n.Layers = append(n.Layers, oci.Layer{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size})
+	}
+	return n
+}
+
 // Layers below the last that is needed are not fetched.
 func TestReadFilesStops(t *testing.T) {
 	host := embedded(t)
@@ -94,11 +102,11 @@ func TestReadFilesStops(t *testing.T) {
 	built(t, b)
 	c := client(t, host)
 	r := parse(t, host+"/a")
-	got, err := c.ReadFiles(background, r, oci.Node{Layers: []ocispec.Descriptor{absent, top}}, []string{"/x", "y"}, 10)
+	got, err := c.ReadFiles(background, r, ofLayers(absent, top), []string{"/x", "y"}, 10)
 	if err != nil || len(got) != 1 || string(got["/x"]) != "1" {
 		t.Errorf("got %q, %v", got, err)
 	}
-	_, err = c.ReadFiles(background, r, oci.Node{Layers: []ocispec.Descriptor{absent, top}}, []string{"z"}, 10)
+	_, err = c.ReadFiles(background, r, ofLayers(absent, top), []string{"z"}, 10)
 	if !oci.IsMissing(err) {
 		t.Errorf("got %v", err)
 	}
@@ -125,7 +133,7 @@ func TestReadFilesRefuses(t *testing.T) {
 	}{
 		{good, 4, "more than 4 bytes"}, {notTar, 10, "tar"}, {notTarInside, 10, "tar"}, {cut, 10, "EOF"}, {notZstd, 10, ""},
 	} {
-		got, err := client(t, host).ReadFiles(background, parse(t, host+"/a"), oci.Node{Layers: []ocispec.Descriptor{c.layer}}, []string{"x"}, c.limit)
+		got, err := client(t, host).ReadFiles(background, parse(t, host+"/a"), ofLayers(c.layer), []string{"x"}, c.limit)
 		if err == nil {
 			t.Errorf("read %q", got)
 			continue
@@ -133,7 +141,7 @@ func TestReadFilesRefuses(t *testing.T) {
 		wantError(t, err, c.reason)
 		wantError(t, err, string(c.layer.Digest))
 	}
-	if got, err := client(t, host).ReadFiles(background, parse(t, host+"/a"), oci.Node{Layers: []ocispec.Descriptor{good}}, []string{"x"}, 5); err != nil || string(got["x"]) != "12345" {
+	if got, err := client(t, host).ReadFiles(background, parse(t, host+"/a"), ofLayers(good), []string{"x"}, 5); err != nil || string(got["x"]) != "12345" {
 		t.Errorf("a file of just the limit: %q, %v", got, err)
 	}
 }
@@ -153,7 +161,7 @@ func TestReadFilesChecksDigest(t *testing.T) {
 				}
 				return nil
 			})
-			got, err := client(t, proxy.Host).ReadFiles(background, parse(t, proxy.Host+"/a"), oci.Node{Layers: []ocispec.Descriptor{layer}}, []string{"x"}, 10)
+			got, err := client(t, proxy.Host).ReadFiles(background, parse(t, proxy.Host+"/a"), ofLayers(layer), []string{"x"}, 10)
 			if err == nil {
 				t.Fatalf("%s, byte %d: read %v", codec, at, slices.Collect(maps.Keys(got)))
 			}

@@ -76,11 +76,11 @@ func TestFindFilesStops(t *testing.T) {
 	other := b.Layer("a", map[string]string{"o/a/x": "1"}, "gzip")
 	built(t, b)
 	c, ref := client(t, host), parse(t, host+"/a")
-	got, err := c.FindFiles(background, ref, oci.Node{Layers: []ocispec.Descriptor{absent, top}}, []string{"o/*/x"}, oci.FileLimits{})
+	got, err := c.FindFiles(background, ref, ofLayers(absent, top), []string{"o/*/x"}, oci.FileLimits{})
 	if err != nil || len(got) != 1 || string(got["o/a/x"]) != "1" {
 		t.Errorf("got %q, %v", got, err)
 	}
-	if got, err := c.FindFiles(background, ref, oci.Node{Layers: []ocispec.Descriptor{absent, other}}, []string{"o/*/x"}, oci.FileLimits{}); !oci.IsMissing(err) {
+	if got, err := c.FindFiles(background, ref, ofLayers(absent, other), []string{"o/*/x"}, oci.FileLimits{}); !oci.IsMissing(err) {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
@@ -97,9 +97,9 @@ func TestFindFilesLimits(t *testing.T) {
 	for range 3 {
 		twice = append(twice, ocitest.File{Name: "d/1", Body: "0123456789"})
 	}
-	n := oci.Node{Layers: []ocispec.Descriptor{b.LayerOf("a", files, "gzip")}}
-	again := oci.Node{Layers: []ocispec.Descriptor{b.LayerOf("a", twice, "gzip")}}
-	marks := oci.Node{Layers: []ocispec.Descriptor{b.LayerOf("a", []ocitest.File{{Name: "d/.wh.a"}, {Name: "d/.wh.b"}, {Name: "d/.wh.c"}}, "gzip")}}
+	n := ofLayers(b.LayerOf("a", files, "gzip"))
+	again := ofLayers(b.LayerOf("a", twice, "gzip"))
+	marks := ofLayers(b.LayerOf("a", []ocitest.File{{Name: "d/.wh.a"}, {Name: "d/.wh.b"}, {Name: "d/.wh.c"}}, "gzip"))
 	built(t, b)
 	for _, test := range []struct {
 		n      oci.Node

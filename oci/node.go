@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"unique"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -33,10 +34,23 @@ type Node struct {
 	Descriptor   ocispec.Descriptor   // MediaType, Digest of Raw, Size
 	Raw          []byte               // as the registry sent it
 	Config       *ocispec.Descriptor  // nil for an index
-	Layers       []ocispec.Descriptor // in order, repeats kept
+	Layers       []Layer              // in order, repeats kept
 	Children     []ocispec.Descriptor // of an index, in order, with Platform
 	Subject      *ocispec.Descriptor  // what this is attached to, or nil
 	ArtifactType string
+}
+
+// Layer is what is kept of an image's word on one of its layers, of which there may be
+// very many: its annotations are read where they are wanted.
+type Layer struct {
+	MediaType string
+	Digest    digest.Digest
+	Size      int64 // bytes
+}
+
+// Descriptor is a layer as content to be fetched.
+func (l Layer) Descriptor() ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: l.MediaType, Digest: l.Digest, Size: l.Size}
 }
 
 // ParseNode reads a manifest or index of OCI, or of Docker schema 2. The media
@@ -150,8 +164,15 @@ func (n *Node) parseImage(o object) error {
 	if n.Config == nil {
 		return errors.New("an image without a config")
 	}
-	n.Layers, err = o.descriptors("layers")
-	return err
+	layers, err := o.descriptors("layers")
+	if err != nil {
+		return err
+	}
+	n.Layers = make([]Layer, len(layers))
+	for i, d := range layers {
+		n.Layers[i] = Layer{unique.Make(d.MediaType).Value(), d.Digest, d.Size} // images have few types
+	}
+	return nil
 }
 
 // descriptors reads a list; none if the key is not there.

@@ -131,7 +131,11 @@ func FuzzParseNode(f *testing.F) {
 		if !bytes.Equal(n.Raw, raw) || n.Descriptor.Digest != digest.FromBytes(raw) {
 			t.Fatal("not the bytes that were given")
 		}
-		for _, d := range append(append([]ocispec.Descriptor{}, n.Layers...), n.Children...) {
+		all := n.Children
+		for _, layer := range n.Layers {
+			all = append(all, layer.Descriptor())
+		}
+		for _, d := range all {
 			if d.Size < 0 || d.Size > oci.MaxBlobSize || d.Digest.Validate() != nil {
 				t.Fatalf("let through %+v", d)
 			}

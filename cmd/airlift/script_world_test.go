@@ -240,9 +240,13 @@ func (w *world) pulls(ts *testscript.TestScript, args []string) {
 		ts.Check(b.Err())
 		node, err := oci.ParseNode(mediaType, raw)
 		ts.Check(err)
-		for _, blob := range append(node.Layers, *node.Config) {
-			if data := b.BlobBytes(repo, blob.Digest); digest.FromBytes(data) != blob.Digest {
-				ts.Fatalf("%s: %s has other bytes", line, blob.Digest)
+		blobs := []digest.Digest{node.Config.Digest}
+		for _, l := range node.Layers {
+			blobs = append(blobs, l.Digest)
+		}
+		for _, d := range blobs {
+			if data := b.BlobBytes(repo, d); digest.FromBytes(data) != d {
+				ts.Fatalf("%s: %s has other bytes", line, d)
 			}
 		}
 		n++

@@ -126,6 +126,35 @@ func TestMemoryOfAStream(t *testing.T) {
 	}
 }
 
+// TestMemoryOfAPlan: what planning takes grows by little more than 1 KiB for each
+// blob. A third of that is live; the rest is what the garbage collector lets pile up.
+func TestMemoryOfAPlan(t *testing.T) {
+	t.Parallel()
+	const few, many = 500, 4000
+	host := served(t, listen(t), &http.Server{Handler: ocitest.Crowd{}})
+	planning := func(images int) int64 {
+		var list []byte
+		for i := range images {
+			list = fmt.Appendf(list, "%s/a/crowd:v%d\n", host, i)
+		}
+		file := filepath.Join(t.TempDir(), "images")
+		if err := os.WriteFile(file, list, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		p := airliftFor(t, 5*time.Minute, "export", "--quiet", "--unsigned", "--dry-run", "--images-file", file,
+			"--insecure-registry", host, "--output", filepath.Join(t.TempDir(), "medium"))
+		peak := p.asWeighed(t)
+		p.exits(t, 0)
+		return peak()
+	}
+	small, large := planning(few), planning(many)
+	blob := (large - small) / ((many - few) * (ocitest.CrowdLayers + 1))
+	t.Logf("%d MiB for %d images, %d MiB for %d: %d bytes for each blob", small>>20, few, large>>20, many, blob)
+	if blob > 1280 {
+		t.Errorf("planning takes %d bytes for each blob", blob)
+	}
+}
+
 // importTo is the command line that imports into a registry.
 func importTo(t testing.TB, host, key string, from ...string) []string {
 	t.Helper()
