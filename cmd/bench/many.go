@@ -53,9 +53,26 @@ func (b *bench) many() (err error) {
 // each is how many requests were made for an image.
 func (c *carriage) each(t traffic) float64 { return float64(t.requests) / float64(len(c.references)) }
 
-// through is an export, or the plan of one, that asks another address of the source.
+// through is an export, or the plan of one, from another address of the source.
 func (c *carriage) through(t task, host string) task {
-	t.args = append(slices.Clone(t.args), "--source-mirror", c.source.host+"="+host, "--insecure-registry", host)
+	images := c.path("images-through.txt")
+	t.args = slices.Clone(t.args)
+	for i, arg := range t.args {
+		switch arg {
+		case c.images:
+			t.args[i] = images
+		case c.source.host:
+			t.args[i] = host
+		}
+	}
+	before := t.before
+	t.before = func() error {
+		listed := strings.ReplaceAll(strings.Join(c.references, "\n"), c.source.host, host)
+		if err := os.WriteFile(images, []byte(listed), 0o644); err != nil || before == nil {
+			return err
+		}
+		return before()
+	}
 	return t
 }
 
