@@ -6,11 +6,16 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/oci"
 	"airlift/oci/ocitest"
@@ -241,5 +246,36 @@ func TestUploadResumedIsChecked(t *testing.T) {
 	})
 	if opened < 2 || !errors.Is(err, damaged) || proxy.Count(http.MethodDelete, "/uploads/") != 1 {
 		t.Errorf("opened %d times, %v", opened, err)
+	}
+}
+
+// TestUploadTakesLittleMemory: a blob goes through the same few chunks from its first
+// byte to its last, whatever its size.
+func TestUploadTakesLittleMemory(t *testing.T) {
+	const size, allowed = 64 << 20, 8 << 20
+	var got atomic.Int64
+	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodPost:
+			w.Header().Set("Location", "/v2/a/b/blobs/uploads/1")
+			w.WriteHeader(http.StatusAccepted)
+		case http.MethodPut:
+			n, _ := io.Copy(io.Discard, r.Body)
+			got.Add(n)
+			w.WriteHeader(http.StatusCreated)
+		}
+	}))
+	defer registry.Close()
+	host := registry.Listener.Addr().String()
+	blob := ocispec.Descriptor{Digest: digest.FromString("not looked at"), Size: size}
+	zeros := func() (io.ReadCloser, error) { return io.NopCloser(io.LimitReader(zeros{}, size)), nil }
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if err := client(t, host).PutBlob(background, parse(t, host+"/a/b"), blob, zeros); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if taken := after.TotalAlloc - before.TotalAlloc; got.Load() != size || taken > allowed {
+		t.Errorf("%d of %d bytes arrived, and took %d bytes of memory, %d are allowed", got.Load(), size, taken, allowed)
 	}
 }

@@ -22,7 +22,7 @@ func (b *bench) vast() error {
 	server := httptest.NewServer(http.HandlerFunc(vastAnswer))
 	defer server.Close()
 	host := server.Listener.Addr().String()
-	b.printf("\n## A vast plan\n\n| images | blobs | seconds | peak MiB | bundle.json MB |\n|---|---|---|---|---|\n")
+	b.printf("\n## A vast plan\n\n| images | blobs | seconds | peak MiB |\n|---|---|---|---|\n")
 	for _, images := range []int{500, 1000, 2000} {
 		var lines []byte
 		for i := range images {
