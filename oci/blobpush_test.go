@@ -268,7 +268,7 @@ func TestUploadTakesLittleMemory(t *testing.T) {
 	defer registry.Close()
 	host := registry.Listener.Addr().String()
 	blob := ocispec.Descriptor{Digest: digest.FromString("not looked at"), Size: size}
-	zeros := func() (io.ReadCloser, error) { return io.NopCloser(io.LimitReader(zeros{}, size)), nil }
+	zeros := func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(zeros{}, 0, size)), nil }
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	if err := client(t, host).PutBlob(background, parse(t, host+"/a/b"), blob, zeros); err != nil {
