@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/oci"
 )
@@ -23,19 +24,27 @@ func (e Entry) isLeftOut() bool { return e.Offset < 0 }
 // written.
 type BaseError struct {
 	Blobs   []digest.Digest // that no repository has, in the order of the content
+	Damaged []digest.Digest // likewise, but that one has with other bytes
 	Denied  []digest.Digest // likewise, but that one may have which does not let us ask
 	Refusal error           // what one of these answered; nil if nothing is denied
 	Base    []Base          // the bundles that brought them, as the increment says
+	Alone   bool            // no receipt said where they could be
 	what    string          // of the blobs, for people
 }
 
 func (e *BaseError) Error() string {
 	lacks := "lacks"
-	if len(e.Denied) > 0 {
-		lacks = "lacks or hides"
+	if len(e.Damaged) > 0 {
+		lacks += " or has damaged"
 	}
-	return fmt.Sprintf("the bundle is an increment, and the registry %s %d of the blobs that it leaves out: %s; what has them is the base: %s", lacks, len(e.Blobs)+len(e.Denied), e.what, BaseWords(e.Base))
+	if len(e.Denied) > 0 {
+		lacks += " or hides"
+	}
+	return fmt.Sprintf("the bundle is an increment, and the registry %s %d of the blobs that it leaves out: %s; what has them is the base: %s", lacks, len(e.All()), e.what, BaseWords(e.Base))
 }
+
+// All are the blobs that the registry does not give.
+func (e *BaseError) All() []digest.Digest { return slices.Concat(e.Blobs, e.Damaged, e.Denied) }
 
 // BaseWords name the bundles of a base, the last one first.
 func BaseWords(base []Base) string {
@@ -91,7 +100,7 @@ func (p *pusher) askBase(ctx context.Context) error {
 // against that it is.
 func (im *Importer) baseError(absent map[digest.Digest][]error) error {
 	inv := im.bundle.Inventory
-	e := &BaseError{Base: inv.About.Base}
+	e := &BaseError{Base: inv.About.Base, Alone: im.options.Receipt == nil}
 	users := inv.Content.users()
 	var lines []string
 	for _, d := range inv.Storage.LeftOut {
@@ -101,6 +110,8 @@ func (im *Importer) baseError(absent map[digest.Digest][]error) error {
 		}
 		if i := slices.IndexFunc(doubts, oci.IsDenied); i >= 0 {
 			e.Denied, e.Refusal = append(e.Denied, d), doubts[i]
+		} else if slices.ContainsFunc(doubts, isSpoilt) {
+			e.Damaged = append(e.Damaged, d)
 		} else {
 			e.Blobs = append(e.Blobs, d)
 		}
@@ -123,43 +134,62 @@ func texts(errs []error) []string {
 }
 
 // inBase says whether one of the repositories where a blob could be has it; if none
-// does, which of them does not let us ask, or says so and has other bytes. It is for
-// preflight to say that one cannot be pushed to: another may have the blob.
+// does, which of them does not let us ask, or says so and has none or other bytes. It is
+// for preflight to say that one cannot be pushed to: another may have the blob. Whatever
+// else goes wrong says nothing of the blob, and is the error.
 func (p *pusher) inBase(ctx context.Context, b *pushedBlob) (found bool, doubts []error, err error) {
 	for _, at := range p.base.of(b) {
-		found, err := p.im.client.HasBlob(ctx, at, b.entry.descriptor())
-		var doubt error
+		found, err := p.hasBase(ctx, b, at)
 		switch {
 		case oci.IsDenied(err):
-			doubt, err = fmt.Errorf("%s does not say: %w", at.Name(), err), nil
-		case err == nil && found && p.im.options.Prove:
-			if doubt = p.prove(ctx, b, at); doubt != nil {
-				found, err = false, ctx.Err()
-			}
-		}
-		switch {
+			doubts = append(doubts, fmt.Errorf("%s does not say: %w", at.Name(), err))
+		case oci.IsMissing(err) || isSpoilt(err):
+			doubts = append(doubts, fmt.Errorf("%s says that it has it: %w", at.Name(), err))
 		case err != nil:
 			return false, nil, err
 		case found:
 			p.arrived(b, at, wasThere)
 			return true, nil, nil
-		case doubt != nil:
-			doubts = append(doubts, doubt)
 		}
 		b.repositories[at.Repository] = wasNot
 	}
 	return false, doubts, nil
 }
 
-// prove reads a blob from a repository, and hashes it.
-func (p *pusher) prove(ctx context.Context, b *pushedBlob, at oci.Reference) error {
-	r, err := p.im.client.Blob(ctx, at, b.entry.descriptor())
+// hasBase says whether a repository has a blob: by its word, or by its bytes.
+func (p *pusher) hasBase(ctx context.Context, b *pushedBlob, at oci.Reference) (bool, error) {
+	if !p.base.stands(ctx, p.im.client, b, at) {
+		return false, nil
+	}
+	found, err := p.im.client.HasBlob(ctx, at, b.entry.descriptor())
+	if err == nil && found && p.im.options.Prove {
+		err = readBlob(ctx, p.im.client, at, b.entry.descriptor())
+	}
+	return found, err
+}
+
+// errSpoilt: what a registry gives for a blob are other bytes.
+var errSpoilt = errors.New("the contents have another digest")
+
+// isSpoilt says whether a registry has other bytes under the digest of a blob.
+func isSpoilt(err error) bool {
+	return errors.Is(err, errSpoilt) || errors.Is(err, oci.ErrOtherSize)
+}
+
+// readBlob reads a blob from a registry and hashes it. isSpoilt says of the error
+// whether it is about the bytes.
+func readBlob(ctx context.Context, client *oci.Client, at oci.Reference, blob ocispec.Descriptor) error {
+	body, err := client.Blob(ctx, at, blob)
 	if err == nil {
-		defer r.Close()
-		_, err = io.Copy(io.Discard, &checkedReader{r: r, sum: sha256.New(), want: b.entry.Digest})
+		defer body.Close()
+		sum := sha256.New()
+		_, err = io.Copy(sum, body)
+		if got := digest.NewDigest(digest.SHA256, sum); err == nil && got != blob.Digest {
+			err = fmt.Errorf("%w: the registry sent %s", errSpoilt, got)
+		}
 	}
 	if err != nil {
-		err = fmt.Errorf("%s says that it has it: %w", at.Name(), err)
+		err = fmt.Errorf("check blob %s of %s: %w", blob.Digest, at.Name(), err)
 	}
 	return err
 }
@@ -184,16 +214,12 @@ func (p *pusher) fromBase(ctx context.Context, to oci.Reference, b *pushedBlob) 
 type places struct {
 	listed map[digest.Digest][]oci.Reference // as the receipt says
 	others []oci.Reference                   // all that earlier imports pushed to
+	there  *answers                          // of those, which are repositories at all
 }
 
 func (im *Importer) places() places {
 	p, o := im.options.Placement, im.options
-	at := places{listed: o.Receipt.places(p.To.Host)}
-	if o.Receipt != nil {
-		for _, h := range o.Receipt.Repositories {
-			at.others = append(at.others, oci.Reference{Registry: p.To.Host, Repository: h.Name})
-		}
-	}
+	at := places{listed: o.Receipt.places(p.To.Host), there: &answers{}}
 	for _, h := range o.Held {
 		for _, name := range h.Names {
 			if ref, there := p.address(repositoryOf(name)); there {
@@ -204,7 +230,28 @@ func (im *Importer) places() places {
 	return at
 }
 
-// of are the places of a blob, the likely ones first.
-func (at places) of(b *pushedBlob) []oci.Reference {
-	return union(union(at.listed[b.entry.Digest], b.needed), at.others)
+// likely are the places where a blob should be.
+func (at places) likely(b *pushedBlob) []oci.Reference {
+	return union(at.listed[b.entry.Digest], b.needed)
 }
+
+// of are the places of a blob, the likely ones first.
+func (at places) of(b *pushedBlob) []oci.Reference { return union(at.likely(b), at.others) }
+
+// stands is false of a repository that is not there, and so need not be asked for every
+// blob that might be anywhere; where a blob should be, asking for it is answer enough.
+func (at places) stands(ctx context.Context, client *oci.Client, b *pushedBlob, ref oci.Reference) bool {
+	if slices.Contains(at.likely(b), ref) {
+		return true
+	}
+	_, err := at.there.ask(ref.Name(), func() (digest.Digest, error) {
+		there, err := client.HasRepository(ctx, ref)
+		if err == nil && !there {
+			err = errNoRepository
+		}
+		return "", err
+	})
+	return !errors.Is(err, errNoRepository)
+}
+
+var errNoRepository = errors.New("no such repository")

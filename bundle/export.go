@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
+	"slices"
 
 	"airlift/oci"
 	"airlift/verify"
@@ -28,6 +29,17 @@ type ExportOptions struct {
 // VolumeRange is volumes by the numbers in their names, the last one included. With
 // Last 0 it goes to the end.
 type VolumeRange struct{ First, Last int }
+
+// Of are the volumes of a bundle that a medium gets, the first among them, which every
+// medium has.
+func (r VolumeRange) Of(inv *Inventory) []Volume {
+	all := inv.Storage.Volumes
+	p, err := ExportOptions{Volumes: r}.wanted(len(all))
+	if err != nil {
+		return nil // no export came of it
+	}
+	return append(slices.Clone(all[:1]), all[p.from:p.to]...)
+}
 
 // NextMediumError: the medium is complete, with as many volumes as fit. The
 // bundle is not: the others belong on further media.

@@ -145,24 +145,25 @@ func (inv *Inventory) LeftOut() int64 {
 
 // LeaveOut makes an inventory one of an increment: blobs that the far side has are
 // left out of the archive, nodes never. The content and its id stay. Where the far
-// side has nothing of it, nothing changes: the bundle is complete by itself.
+// side has nothing of it, nothing changes: the bundle is complete by itself. Of a base
+// that is an increment itself, what it left out is of its own base.
 func (inv *Inventory) LeaveOut(since []*Since) error {
-	nodes, from := inv.Content.nodeByDigest(), map[*Since]bool{}
+	nodes, from := inv.Content.nodeByDigest(), map[*origin]bool{}
 	inv.Storage.LeftOut = nil
 	for _, b := range inv.Content.Blobs {
-		i := slices.IndexFunc(since, func(s *Since) bool { return s.blobs[b.Digest] })
+		i := slices.IndexFunc(since, func(s *Since) bool { return s.blobs[b.Digest] != nil })
 		if _, isNode := nodes[b.Digest]; i < 0 || isNode {
 			continue
 		}
-		from[since[i]] = true
+		from[since[i].blobs[b.Digest]] = true
 		inv.Storage.LeftOut = append(inv.Storage.LeftOut, b.Digest)
 	}
 	if len(inv.Storage.LeftOut) == 0 {
 		return nil
 	}
 	inv.Requires, inv.About.Base = []string{FeatureIncrement}, nil
-	for s := range from {
-		inv.About.Base = union(inv.About.Base, s.bundles)
+	for o := range from {
+		inv.About.Base = union(inv.About.Base, o.bundles)
 	}
 	slices.SortFunc(inv.About.Base, Base.compare)
 	return inv.computeStorage()

@@ -65,7 +65,7 @@ func wantRefused(t *testing.T, m medium, proxy *ocitest.Proxy, o bundle.ImportOp
 	if receipt != nil || !errors.As(err, &lacks) {
 		t.Fatalf("without its base: %v, %v", receipt, err)
 	}
-	wantError(t, err, nil, string(slices.Concat(lacks.Blobs, lacks.Denied)[0]), base.String())
+	wantError(t, err, nil, string(lacks.All()[0]), base.String())
 	for _, r := range proxy.Log()[before:] {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			t.Errorf("without its base: %s %s", r.Method, r.Path)
@@ -372,8 +372,9 @@ func TestIncrementOfNothingNew(t *testing.T) {
 	wantPulled(t, two, near.Builder(), far.Builder())
 }
 
-// TestIncrementProved: a registry that says to have a blob, and gives other bytes, is
-// found out by reading; by asking alone it is believed.
+// TestIncrementProved: what a registry says to have is read. Other bytes and none are
+// not there, which is said apart, and so is what is denied; whatever else goes wrong says
+// nothing of the blob. By asking alone the registry is believed.
 func TestIncrementProved(t *testing.T) {
 	t.Parallel()
 	near := source(t, func(b *ocitest.Builder) {
@@ -384,22 +385,155 @@ func TestIncrementProved(t *testing.T) {
 	c := client(t, near.Host)
 	one := increment(t, c, bundle.Request{Images: references(t, "quay.io/team/one:v1")}, 1, 0)
 	two := increment(t, c, bundle.Request{Images: references(t, "quay.io/team/one:v2")}, 2, 0, one.since(t))
-	left := two.inv.Storage.LeftOut[0]
-	dst := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, func(r *http.Request) *ocitest.Fault {
-		if r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, string(left)) {
-			return &ocitest.Fault{Corrupt: true, At: 100}
+	left := two.inv.Storage.LeftOut[:1]
+	for name, answer := range map[string]struct {
+		method string
+		fault  ocitest.Fault
+		lacks  *bundle.BaseError // nil = another error, of which it says
+		says   string
+	}{
+		"other bytes":  {"GET", ocitest.Fault{Corrupt: true, At: 100}, &bundle.BaseError{Damaged: left}, "far/team/one: the contents have another digest: the registry sent sha256:"},
+		"another size": {"HEAD", ocitest.Fault{Header: http.Header{"Content-Length": {"7"}}}, &bundle.BaseError{Damaged: left}, "has 7 bytes of blob"},
+		"none":         {"GET", ocitest.Fault{Status: http.StatusNotFound}, &bundle.BaseError{Blobs: left}, "far/team/one says that it has it: check blob"},
+		"denied":       {"GET", ocitest.Fault{Status: http.StatusForbidden}, &bundle.BaseError{Denied: left}, "far/team/one does not say"},
+		"an error":     {"GET", ocitest.Fault{Status: http.StatusInternalServerError}, nil, "500"},
+		"no answer":    {"GET", ocitest.Fault{Drop: true}, nil, "far/team/one"},
+		"broken off":   {"GET", ocitest.Fault{Cut: true}, nil, "check blob " + string(left[0])},
+	} {
+		dst := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, nil)
+		_, err := one.into(t, dst.Host, bundle.ImportOptions{})
+		check(t, err)
+		dst = ocitest.Misbehave(t, dst.Host, func(r *http.Request) *ocitest.Fault {
+			if r.Method == answer.method && strings.HasSuffix(r.URL.Path, string(left[0])) {
+				return &answer.fault
+			}
+			return nil
+		})
+		if answer.lacks == nil {
+			var lacks *bundle.BaseError
+			receipt, err := two.into(t, dst.Host, bundle.ImportOptions{Prove: true})
+			if receipt != nil || errors.As(err, &lacks) {
+				t.Errorf("%s: %v, %v", name, receipt, err)
+			}
+			wantError(t, err, nil, answer.says)
+			continue
 		}
-		return nil
-	})
-	_, err := one.into(t, dst.Host, bundle.ImportOptions{})
-	check(t, err)
-	lacks := wantRefused(t, two, dst, bundle.ImportOptions{Prove: true}, bundle.Base{Content: one.inv.ContentID(), Sequence: 1})
-	if !slices.Equal(lacks.Blobs, []digest.Digest{left}) {
-		t.Errorf("%q lack, want %s", lacks.Blobs, left)
+		lacks := wantRefused(t, two, dst, bundle.ImportOptions{Prove: true}, bundle.Base{Content: one.inv.ContentID(), Sequence: 1})
+		if !slices.Equal(lacks.Blobs, answer.lacks.Blobs) || !slices.Equal(lacks.Damaged, answer.lacks.Damaged) || !slices.Equal(lacks.Denied, answer.lacks.Denied) || !lacks.Alone {
+			t.Errorf("%s: it lacks %+v", name, lacks)
+		}
+		wantError(t, lacks, nil, answer.says)
+		if answer.method == "GET" {
+			_, err = two.into(t, dst.Host, bundle.ImportOptions{Receipt: &bundle.Receipt{Registry: dst.Host + "/far"}})
+			check(t, err)
+		}
 	}
-	wantError(t, lacks, nil, "far/team/one says that it has it: the contents have another digest")
-	_, err = two.into(t, dst.Host, bundle.ImportOptions{})
+}
+
+// TestIncrementAsksLittle: a repository of earlier imports that is not there is asked
+// for once, and not for each blob that could be there.
+func TestIncrementAsksLittle(t *testing.T) {
+	t.Parallel()
+	const repos = 8
+	var names [2][]string
+	near := source(t, func(b *ocitest.Builder) {
+		for i := range repos {
+			repo := fmt.Sprintf("team/app%d", i)
+			layer := b.RandomLayer(repo, repo, 3000)
+			for n, tag := range []string{"v1", "v2"} {
+				b.Image(repo, tag, ocitest.ImageOpts{Labels: map[string]string{"tag": tag}, Layers: []ocispec.Descriptor{layer}})
+				names[n] = append(names[n], "quay.io/"+repo+":"+tag)
+			}
+		}
+	})
+	c := client(t, near.Host)
+	one := increment(t, c, bundle.Request{Images: references(t, names[0]...)}, 1, 0)
+	two := increment(t, c, bundle.Request{Images: references(t, names[1]...)}, 2, 0, one.since(t))
+	full, err := one.into(t, ocitest.StartRegistry(t).Host, bundle.ImportOptions{})
 	check(t, err)
+	wiped := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, nil)
+	full.Registry = wiped.Host + "/far"
+	o := bundle.ImportOptions{Receipt: full}
+	for _, h := range full.Repositories {
+		o.Held = append(o.Held, bundle.Held{Names: []string{wiped.Host + "/" + h.Name + ":v1"}})
+	}
+	wantRefused(t, two, wiped, o, bundle.Base{Content: one.inv.ContentID(), Sequence: 1})
+	if blobs, others := wiped.Count(http.MethodHead, "/blobs/"), wiped.Count(http.MethodGet, "/tags/list"); blobs != repos || others != repos {
+		t.Errorf("for %d blobs of %d repositories there were %d questions, and %d for repositories", repos, repos, blobs, others)
+	}
+}
+
+// TestIncrementOfLostSource: nobody asks the source for what the far side has, and an
+// image is whole though the source has lost that.
+func TestIncrementOfLostSource(t *testing.T) {
+	t.Parallel()
+	var layer ocispec.Descriptor
+	near := source(t, func(b *ocitest.Builder) {
+		layer = b.RandomLayer("team/one", "a", 3000)
+		b.Image("team/one", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{layer}})
+		b.Image("team/one", "v2", ocitest.ImageOpts{Labels: map[string]string{"n": "2"}, Layers: []ocispec.Descriptor{layer}})
+	})
+	src := ocitest.Misbehave(t, near.Host, nil)
+	c := client(t, src.Host)
+	one := increment(t, c, bundle.Request{Images: references(t, "quay.io/team/one:v1")}, 1, 0)
+	far := ocitest.StartRegistry(t)
+	_, err := one.into(t, far.Host, bundle.ImportOptions{})
+	check(t, err)
+	whole := near.Builder()
+	near.Builder().DeleteBlob("team/one", layer.Digest)
+	r := bundle.Request{Images: references(t, "quay.io/team/one:v2"), SkipMissing: true, Since: []*bundle.Since{one.since(t)}}
+	two := increment(t, c, r, 2, 0, r.Since...)
+	if m := two.inv.Content.Missing; len(m) > 0 || len(two.inv.Content.Images) != 1 {
+		t.Fatalf("missing are %v", m)
+	}
+	if n := src.Count(http.MethodHead, "/blobs/"); n != 1 { // its config
+		t.Errorf("%d blobs were asked for", n)
+	}
+	_, err = two.into(t, far.Host, bundle.ImportOptions{})
+	check(t, err)
+	whole.RandomLayer("team/one", "a", 3000)
+	check(t, whole.Err())
+	wantPulled(t, two, whole, far.Builder())
+}
+
+// TestUnfinishedBase: what an export has not finished is no base; a medium of several
+// is one, and so is a copy of a bundle.json.
+func TestUnfinishedBase(t *testing.T) {
+	t.Parallel()
+	near := source(t, func(b *ocitest.Builder) {
+		b.Image("team/one", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{b.RandomLayer("team/one", "a", 3000)}})
+	})
+	c := client(t, near.Host)
+	m := increment(t, c, bundle.Request{Images: references(t, "quay.io/team/one:v1")}, 1, 4096)
+	volume := m.inv.Storage.Volumes[len(m.inv.Storage.Volumes)-1].Name
+	for name, change := range map[string]struct {
+		remove     []string
+		unfinished bool
+	}{
+		"finished":            {nil, false},
+		"a medium of several": {[]string{volume}, false},
+		"a checkpoint": {slices.DeleteFunc(fileNames(t, m.dir), func(name string) bool { // no volume was begun
+			return strings.HasPrefix(name, bundle.InventoryFile) || name == bundle.ReadmeFile
+		}), true},
+		"without its sums": {[]string{bundle.SumsFile}, true},
+		"a copy": {slices.DeleteFunc(fileNames(t, m.dir), func(name string) bool {
+			return strings.HasPrefix(name, bundle.InventoryFile)
+		}), false},
+	} {
+		base := m.copied(t)
+		for _, file := range change.remove {
+			check(t, os.Remove(base.path(file)))
+		}
+		if name == "a checkpoint" {
+			writeFile(t, base.path(bundle.CheckpointFile), nil)
+		}
+		for _, named := range []string{base.dir, base.path(bundle.InventoryFile)} {
+			_, err := bundle.OpenSince(named, m.trust(), nil)
+			if errors.Is(err, bundle.ErrUnfinished) != change.unfinished || !change.unfinished && err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
 }
 
 // TestIncrementMisremembered: a registry that says to have a blob in a repository, and
@@ -461,6 +595,13 @@ func TestIncrementChain(t *testing.T) {
 		media = append(media, month(i+1, since...))
 		if n := len(media[i].inv.Storage.LeftOut); n != int(i) {
 			t.Fatalf("month %d leaves out %d blobs", i+1, n)
+		}
+		var base []bundle.Base // each month before brought one of these
+		for n, m := range media[:i] {
+			base = append(base, bundle.Base{Content: m.inv.ContentID(), Sequence: int64(n + 1)})
+		}
+		if diff := gocmp.Diff(base, media[i].inv.About.Base); diff != "" {
+			t.Fatalf("month %d: %s", i+1, diff)
 		}
 	}
 	take := func(m medium) {

@@ -364,6 +364,8 @@ func checkFormat(data []byte) error {
 	switch {
 	case head.Format == "":
 		return errors.New("it has no format: it is not a bundle's inventory")
+	case head.Format == ReceiptFormat:
+		return fmt.Errorf("it is the receipt of an import, and not a bundle's %s", InventoryFile)
 	case head.Format != Format:
 		return fmt.Errorf("format %.60q is not known to this version, which reads %s; it was written by %.60q", head.Format, Format, head.About.Tool)
 	case head.Layout != LayoutName:

@@ -154,7 +154,7 @@ func (p *planner) askBlob(ctx context.Context, b *neededBlob) {
 }
 
 // neededBlobs are the blobs of all images, in their order. What is a node too is at
-// hand.
+// hand, and nobody fetches what the far side has.
 func (p *planner) neededBlobs() []*neededBlob {
 	var all []*neededBlob
 	known := map[digest.Digest]*neededBlob{}
@@ -162,7 +162,7 @@ func (p *planner) neededBlobs() []*neededBlob {
 		ref, _ := oci.ParseReference(name)
 		p.carriedBelow(p.images[name], func(n oci.Node) {
 			for _, blob := range blobsOf(n) {
-				if _, isNode := p.nodes[blob.Digest]; isNode {
+				if _, isNode := p.nodes[blob.Digest]; isNode || p.request.isThere(blob.Digest) {
 					continue
 				}
 				b := known[blob.Digest]
@@ -177,6 +177,11 @@ func (p *planner) neededBlobs() []*neededBlob {
 		})
 	}
 	return all
+}
+
+// isThere says whether the far side has a blob.
+func (r Request) isThere(d digest.Digest) bool {
+	return slices.ContainsFunc(r.Since, func(s *Since) bool { return s.blobs[d] != nil })
 }
 
 // places are the repositories that a blob is needed from, in the order of its images.

@@ -84,7 +84,7 @@ func (o *Objects) Patch(file string) (string, error) {
 }
 
 // WriteObjects renders the objects and writes them. It gives the names of the
-// files, sorted.
+// files, sorted. Whoever is not alone there calls it within Alone.
 func (r *Report) WriteObjects(dir string) ([]string, error) {
 	o, err := r.Objects(dir)
 	if err != nil {
@@ -94,13 +94,15 @@ func (r *Report) WriteObjects(dir string) ([]string, error) {
 }
 
 // Write writes the report alone, after an import whose result a cluster should
-// not be told of yet.
+// not be told of yet. No other run comes between.
 func (r *Report) Write(dir string) error {
-	o, err := r.Objects(dir)
-	if err != nil {
-		return err
-	}
-	return writeFiles(dir, map[string][]byte{ReportFile: o.files[ReportFile]})
+	return Alone(dir, func() error {
+		o, err := r.Objects(dir)
+		if err != nil {
+			return err
+		}
+		return writeFiles(dir, map[string][]byte{ReportFile: o.files[ReportFile]})
+	})
 }
 
 // Writable says whether a directory could be written to, or made. It tries nothing.

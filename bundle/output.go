@@ -62,6 +62,21 @@ const (
 	lockLook = 10 * time.Millisecond
 )
 
+// Alone runs something while no other run that does so is at work in a directory of
+// objects: what several imports add to its files is all there. ErrLocked if another does
+// not let go of it.
+func Alone(dir string, do func() error) (err error) {
+	if dir == Printed {
+		return do()
+	}
+	lock, err := awaitOutput(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	return do()
+}
+
 // awaitOutput is OpenOutput where others have the directory only for a moment each.
 func awaitOutput(dir string) (*Output, error) {
 	for end := time.Now().Add(lockTime); ; time.Sleep(lockLook) {

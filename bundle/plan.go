@@ -28,9 +28,9 @@ type Request struct {
 	Platforms []oci.Platform
 	Sparse    bool
 
-	// The series of the bundle, "" if none was named, and what the far side has: they
-	// make no difference to the content.
-	Series string
+	// The series of the bundle, nil for that of Since, and what the far side has. They
+	// make no difference to the content, but that nobody asks for blobs that are there.
+	Series *string
 	Since  []*Since
 
 	SkipMissing bool // ask for blobs too, so that images without theirs are found out
@@ -48,7 +48,7 @@ func (r Request) Digest(volumeSize int64) digest.Digest {
 		"releases": names(r.Releases), "images": names(r.Images), "streams": r.Streams, "samples": r.Samples.sorted(),
 		"platforms": names(r.Platforms), "sparse": r.Sparse, "volumeSize": volumeSize,
 	}
-	if r.Series != "" || len(r.Since) > 0 {
+	if len(r.Since) > 0 || r.Series != nil && *r.Series != "" {
 		request["series"], request["since"] = r.Series, sinceIDs(r.Since)
 	}
 	return requestDigest(request)

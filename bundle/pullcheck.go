@@ -2,12 +2,10 @@ package bundle
 
 import (
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -40,6 +38,7 @@ type PullResult struct {
 	OK        bool          `json:"ok"`
 	Reason    string        `json:"reason,omitempty"` // why it would not
 	Lost      bool          `json:"-"`                // it has the manifest, but not all that this needs
+	Spoilt    bool          `json:"-"`                // likewise, and other bytes for some of that
 }
 
 // CheckPulls asks the registry for everything that a cluster pulls: each manifest
@@ -186,7 +185,7 @@ func (c *pullCheck) pull(ctx context.Context, p Pull) PullResult {
 				r.From, r.OK = source.Name, true
 				return r
 			case served:
-				r.From, r.Reason, r.Lost = source.Name, err.Error(), !errors.As(err, new(*anotherError))
+				r.From, r.Reason, r.Lost, r.Spoilt = source.Name, err.Error(), !errors.As(err, new(*anotherError)), isSpoilt(err)
 				return r
 			}
 			reasons = append(reasons, err.Error())
@@ -268,26 +267,9 @@ func (c *pullCheck) blob(ctx context.Context, at oci.Reference, d digest.Digest)
 	_, err := c.answers.ask(at.WithDigest(d).String()+" blob", func() (digest.Digest, error) {
 		blob := ocispec.Descriptor{Digest: d, Size: c.blobs[d]}
 		if c.options.Full {
-			return d, c.read(ctx, at, blob)
+			return d, readBlob(ctx, c.client, at, blob)
 		}
 		return d, c.client.CanPullBlob(ctx, at, blob)
 	})
 	return err
-}
-
-// read reads a blob and hashes it.
-func (c *pullCheck) read(ctx context.Context, at oci.Reference, blob ocispec.Descriptor) error {
-	body, err := c.client.Blob(ctx, at, blob)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, body); err != nil {
-		return err
-	}
-	if got := digest.NewDigest(digest.SHA256, sum); got != blob.Digest {
-		return fmt.Errorf("check blob %s of %s: the registry sent %s", blob.Digest, at.Name(), got)
-	}
-	return nil
 }

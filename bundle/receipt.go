@@ -125,16 +125,28 @@ func (r *Receipt) Of(registry string) error {
 }
 
 // Forget takes away blobs that a registry was found not to have, wherever the receipt
-// listed them by which they were asked for. What came into this one since stays.
-func (r *Receipt) Forget(blobs []digest.Digest, asked *Receipt) {
+// listed them by which they were asked for. What came into this one since stays. It says
+// whether there was anything to forget.
+func (r *Receipt) Forget(blobs []digest.Digest, asked *Receipt) (changed bool) {
 	gone, then, held := Storage{LeftOut: blobs}.leftOut(), asked.places(""), holdings{}
 	for _, h := range r.Repositories {
 		here := oci.Reference{Repository: h.Name}
-		held.add(h.Name, slices.DeleteFunc(slices.Clone(h.Blobs), func(d digest.Digest) bool {
+		kept := slices.DeleteFunc(slices.Clone(h.Blobs), func(d digest.Digest) bool {
 			return gone[d] && slices.Contains(then[d], here)
-		})...)
+		})
+		held.add(h.Name, kept...)
+		changed = changed || len(kept) < len(h.Blobs)
 	}
 	r.Repositories = held.list()
+	return changed
+}
+
+// Unknown are the bundles of a receipt that a report knows nothing of.
+func (r *Receipt) Unknown(report *Report) []Base {
+	if r == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(r.Bundles), func(b Base) bool { return report.Knows(b.Content) })
 }
 
 // Newer is the newest bundle of a bundle's series that was imported, if that is
@@ -188,6 +200,13 @@ func ReadReceipt(file string, keys ...verify.PublicKey) (*Receipt, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return r, nil
+}
+
+// HasSignature says whether a signature of a key lies beside a receipt. ReadReceipt,
+// given the key, says whether it fits.
+func HasSignature(file string, key verify.PublicKey) bool {
+	_, err := os.Stat(filepath.Join(filepath.Dir(file), signatureFile(filepath.Base(file), key.ID())))
+	return err == nil
 }
 
 func parseReceipt(data []byte) (*Receipt, error) {
@@ -251,21 +270,18 @@ func (h Holding) check() error {
 // as it is. No other run comes between: what several imports add is all there.
 // A receipt that the key has signed, and that was changed since, is an error; ErrLocked if
 // another run does not let go of the directory.
-func UpdateReceipt(dir string, key *ecdsa.PrivateKey, change func(there *Receipt) (*Receipt, error)) (err error) {
-	lock, err := awaitOutput(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Close()) }()
-	there, err := ReadReceipt(filepath.Join(dir, ReceiptFile), trustOf(key).Keys...)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	r, err := change(there)
-	if err != nil || r == nil {
-		return err
-	}
-	return r.Write(dir, key)
+func UpdateReceipt(dir string, key *ecdsa.PrivateKey, change func(there *Receipt) (*Receipt, error)) error {
+	return Alone(dir, func() error {
+		there, err := ReadReceipt(filepath.Join(dir, ReceiptFile), trustOf(key).Keys...)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		r, err := change(there)
+		if err != nil || r == nil {
+			return err
+		}
+		return r.Write(dir, key)
+	})
 }
 
 // Write writes the receipt into a directory, signed if there is a key. At every

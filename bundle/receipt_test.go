@@ -159,7 +159,9 @@ func TestReceiptForgets(t *testing.T) {
 	gone, kept := r.Repositories[0].Blobs, r.Repositories[1]
 	since := bundle.Holding{Name: "far/since", Blobs: gone}
 	r.Repositories = append(r.Repositories, since)
-	r.Forget(gone, asked)
+	if !r.Forget(gone, asked) || r.Forget(gone, asked) {
+		t.Error("it does not say whether anything was forgotten")
+	}
 	if diff := gocmp.Diff([]bundle.Holding{kept, since}, r.Repositories); diff != "" {
 		t.Error(diff)
 	}

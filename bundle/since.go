@@ -17,15 +17,19 @@ import (
 type Since struct {
 	name    string        // of the file
 	id      digest.Digest // of the content of a bundle, of the file of a receipt
-	bundles []Base        // that brought it
-	blobs   map[digest.Digest]bool
+	bundles []Base        // that were imported, as far as their order counts
+	blobs   map[digest.Digest]*origin
 	receipt bool
 }
+
+// origin is the bundles of which one or more brought a blob.
+type origin struct{ bundles []Base }
 
 // OpenSince reads what the far side has: the bundle.json of a bundle that was
 // imported there, a directory with one, or the receipt of an import. Nothing of it
 // is parsed before a signature over it fits, of a bundle's keys or of the receipt's
-// ones, whatever it is.
+// ones, whatever it is. A bundle whose export was not finished is ErrUnfinished; one medium of
+// several says nothing of the others, and is taken.
 func OpenSince(name string, bundles Trust, receipts []verify.PublicKey) (*Since, error) {
 	file, data, err := readSigned(name, ReceiptFile)
 	if err != nil {
@@ -88,11 +92,25 @@ func sinceBundle(file string, data []byte) (*Since, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	s := &Since{name: file, id: inv.ContentID(), bundles: []Base{inv.base()}, blobs: make(map[digest.Digest]bool, len(inv.Content.Blobs))}
+	if inv.isUnfinished(filepath.Dir(file)) {
+		return nil, fmt.Errorf("%w in %s: nobody can have imported all of it", ErrUnfinished, filepath.Dir(file))
+	}
+	s := &Since{name: file, id: inv.ContentID(), bundles: []Base{inv.base()}, blobs: make(map[digest.Digest]*origin, len(inv.Content.Blobs))}
+	own, before, left := &origin{s.bundles}, &origin{inv.About.Base}, inv.Storage.leftOut()
 	for _, b := range inv.Content.Blobs {
-		s.blobs[b.Digest] = true
+		if s.blobs[b.Digest] = own; left[b.Digest] {
+			s.blobs[b.Digest] = before
+		}
 	}
 	return s, nil
+}
+
+// isUnfinished says whether a directory has a medium whose export was not finished: the
+// checkpoint is there, or volumes without the sums, which are written last. A
+// bundle.json by itself is a copy of one.
+func (inv *Inventory) isUnfinished(dir string) bool {
+	m := medium{dir: dir}
+	return m.has(CheckpointFile) || !m.has(SumsFile) && slices.ContainsFunc(inv.Storage.Volumes, func(v Volume) bool { return m.has(v.Name) })
 }
 
 func sinceReceipt(file string, data []byte) (*Since, error) {
@@ -100,10 +118,11 @@ func sinceReceipt(file string, data []byte) (*Since, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	s := &Since{name: file, id: digest.FromBytes(data), bundles: r.Bundles, blobs: map[digest.Digest]bool{}, receipt: true}
+	s := &Since{name: file, id: digest.FromBytes(data), bundles: r.Bundles, blobs: map[digest.Digest]*origin{}, receipt: true}
+	all := &origin{r.Bundles}
 	for _, h := range r.Repositories {
 		for _, d := range h.Blobs {
-			s.blobs[d] = true
+			s.blobs[d] = all
 		}
 	}
 	return s, nil
@@ -126,17 +145,16 @@ func OpenInventory(name string, trust Trust) (inv *Inventory, signers []string, 
 }
 
 // Follow decides the series of a bundle that is made since others: theirs, unless
-// one is named, and then theirs must be that. (A receipt may be of several.) It
-// must be later than what is there of the series.
-func Follow(series string, sequence int64, since []*Since) (string, error) {
+// one is named (nil = none; "" is the one without a name), and then theirs must be that.
+// (A receipt may be of several.) It must be later than what is there of the series.
+func Follow(named *string, sequence int64, since []*Since) (series string, err error) {
+	if named != nil {
+		series = *named
+	} else if series, err = seriesOf(since); err != nil {
+		return "", err
+	}
 	if err := checkOrder(series, sequence); err != nil {
 		return "", fmt.Errorf("%w: %w", ErrUsage, err)
-	}
-	if series == "" {
-		var err error
-		if series, err = seriesOf(since); err != nil {
-			return "", err
-		}
 	}
 	var errs []error
 	for _, s := range since {

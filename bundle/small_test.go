@@ -79,11 +79,13 @@ func (s *smallExport) plan(t testing.TB, volumeSize int64) {
 // increment is the same export without the layers that are smaller than a volume.
 func (s *smallExport) increment(t testing.TB) *smallExport {
 	t.Helper()
-	less, inv, blobs := *s, *s.inv, map[digest.Digest]bool{}
+	less, inv, blobs := *s, *s.inv, map[digest.Digest]*origin{}
 	for _, b := range inv.Content.Blobs {
-		blobs[b.Digest] = b.Role == RoleLayer && b.Digest != s.large.Digest
+		if b.Role == RoleLayer && b.Digest != s.large.Digest {
+			blobs[b.Digest] = &origin{[]Base{inv.base()}}
+		}
 	}
-	must(t, inv.LeaveOut([]*Since{{bundles: []Base{inv.base()}, blobs: blobs}}))
+	must(t, inv.LeaveOut([]*Since{{blobs: blobs}}))
 	less.inv = &inv
 	less.undisturbed(t)
 	return &less

@@ -207,7 +207,7 @@ func (b *blob) accept(resp *http.Response) error {
 		}
 		b.skip = b.offset
 		if n := resp.ContentLength; n >= 0 && n != b.d.Size {
-			return fmt.Errorf("the registry has %d bytes of it, not %d", n, b.d.Size)
+			return fmt.Errorf("the registry has %d bytes of it, not %d: %w", n, b.d.Size, ErrOtherSize)
 		}
 		return nil
 	}
@@ -221,7 +221,7 @@ func (b *blob) accept(resp *http.Response) error {
 		}
 	}
 	if first == b.offset && total != b.d.Size {
-		return fmt.Errorf("the registry has %d bytes of it, not %d", total, b.d.Size)
+		return fmt.Errorf("the registry has %d bytes of it, not %d: %w", total, b.d.Size, ErrOtherSize)
 	}
 	if first != b.offset || last < first || last >= b.end {
 		b.ignored()

@@ -22,6 +22,10 @@ import (
 // was not named as insecure.
 var errPlainHTTP = errors.New("plain HTTP to this host was not allowed")
 
+// ErrOtherSize: a registry has a blob of another size under a digest: what it stores is
+// damaged.
+var ErrOtherSize = errors.New("it is damaged there")
+
 const (
 	maxErrorBody = 64 << 10 // bytes of an error's body that are looked at
 	maxMessage   = 200      // bytes of a message that are kept

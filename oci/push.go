@@ -77,7 +77,7 @@ func (c *Client) HasBlob(ctx context.Context, r Reference, d ocispec.Descriptor)
 		return false, err
 	}
 	if n := resp.ContentLength; n > 0 && n != d.Size {
-		return false, fmt.Errorf("%s has %d bytes of blob %s, not %d", r.Name(), n, d.Digest, d.Size)
+		return false, fmt.Errorf("%s has %d bytes of blob %s, not %d: %w", r.Name(), n, d.Digest, d.Size, ErrOtherSize)
 	}
 	return true, nil
 }

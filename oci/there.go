@@ -21,7 +21,7 @@ func (c *Client) CanPullBlob(ctx context.Context, r Reference, d ocispec.Descrip
 		return err
 	}
 	if n := resp.ContentLength; n >= 0 && n != d.Size {
-		return fmt.Errorf("the registry has %d bytes of blob %s, not %d", n, d.Digest, d.Size)
+		return fmt.Errorf("the registry has %d bytes of blob %s, not %d: %w", n, d.Digest, d.Size, ErrOtherSize)
 	}
 	return nil
 }

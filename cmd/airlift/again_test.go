@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -102,6 +104,67 @@ type stop struct {
 	part          string
 	once          sync.Once
 	reached, open chan struct{}
+}
+
+// TestReportOfTwoImports: an import that ends while another writes its report and objects
+// waits for that, and has in its own what the other brought.
+func TestReportOfTwoImports(t *testing.T) {
+	t.Parallel()
+	source, far := embedded(t), ocitest.StartRegistry(t).Host
+	b := ocitest.NewBuilder(source)
+	objects := filepath.Join(t.TempDir(), "objects")
+	var media []string
+	for _, name := range []string{"one", "two"} {
+		b.Image("team/"+name, "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{b.RandomLayer("team/"+name, name, 2000)}})
+		if b.Err() != nil {
+			t.Fatal(b.Err())
+		}
+		media = append(media, filepath.Join(t.TempDir(), name))
+		succeeds(t, "export", "--quiet", "--unsigned", "--insecure-registry", source, "--source-mirror", "quay.io="+source, "--image", "quay.io/team/"+name+":v1", "--output", media[len(media)-1])
+	}
+	first, err := bundle.Open(media[:1], bundle.Trust{AllowUnsigned: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := bundle.ParseLocation(far)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := bundle.Placement{To: to, Cluster: to}
+	report, err := first.Expect(p, bundle.NewObjectOptions(p, "", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan string, 1)
+	err = bundle.Alone(objects, func() error {
+		written, err := report.Objects(objects)
+		if err != nil {
+			return err
+		}
+		go func() {
+			out, err := exec.Command("airlift", "import", media[1], "--quiet", "--no-check", "--allow-unsigned", "--to", far, "--insecure-registry", far, "--manifests", objects).CombinedOutput()
+			ended <- fmt.Sprint(err, string(out))
+		}()
+		select {
+		case out := <-ended:
+			t.Errorf("it did not wait: %s", out)
+			ended <- out
+		case <-time.After(2 * time.Second): // by then it would have ended
+		}
+		return written.Write()
+	})
+	t.Log(<-ended)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err = bundle.ReadReport(filepath.Join(objects, bundle.ReportFile))
+	if err != nil || len(report.Held) != 2 {
+		t.Errorf("of both there are %+v, %v", report, err)
+	}
+	sets, err := os.ReadFile(filepath.Join(objects, bundle.ITMSFile))
+	if err != nil || !strings.Contains(string(sets), "quay.io/team/one") || !strings.Contains(string(sets), "quay.io/team/two") {
+		t.Errorf("the objects are of %s, %v", sets, err)
+	}
 }
 
 // TestReceiptOfTwoImports: of two imports at once into one directory of objects, each

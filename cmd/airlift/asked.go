@@ -131,7 +131,7 @@ func (a asked) inventory(c *cli.Context, client *oci.Client, size int64, shown *
 
 func sinceHint(err error) error {
 	if errors.Is(err, bundle.ErrUsage) {
-		return withHint(err, "nothing was written; --series NAME says which series the bundle is of, and only its bundles can be its base; the time is this host's clock's, or SOURCE_DATE_EPOCH")
+		return withHint(err, "nothing was written; --series NAME says which series the bundle is of (--series \"\": the one without a name), and only its bundles can be its base; the time is this host's clock's, or SOURCE_DATE_EPOCH")
 	}
 	return err
 }

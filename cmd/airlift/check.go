@@ -217,6 +217,9 @@ func (f *pullable) verdict() error {
 	if slices.ContainsFunc(f.Results, func(r bundle.PullResult) bool { return strings.Contains(r.Reason, unknownAuthority) }) {
 		return withHint(err, "give the authority that nodes are to trust with --registry-ca FILE: they look neither at our certs.d nor at --cert-dir")
 	}
+	if slices.ContainsFunc(f.Results, func(r bundle.PullResult) bool { return r.Spoilt }) {
+		return withHint(err, spoiltHint+"airlift import --force brings them, of a bundle that has them and not of an increment that leaves them out")
+	}
 	if slices.ContainsFunc(f.Results, func(r bundle.PullResult) bool { return r.Lost }) {
 		return withHint(err, "airlift import --force asks for every blob and brings those that are lost")
 	}

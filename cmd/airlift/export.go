@@ -195,8 +195,12 @@ func (x *exporting) print(w io.Writer, inv *bundle.Inventory) error {
 		proved = "written and read back (only reading it again after it was plugged in anew proves more: airlift verify)"
 	}
 	printLeftOut(w, inv)
+	volumes, size := x.options.Volumes.Of(inv), int64(0)
+	for _, v := range volumes {
+		size += v.Size
+	}
 	_, err := fmt.Fprintf(w, "%s: %s, %s in %s, %s\ncontent %s\n",
-		where, count(len(inv.Content.Images), "image"), humanize.IBytes(uint64(inv.Storage.Size)), count(len(inv.Storage.Volumes), "volume"), proved, inv.ContentID())
+		where, count(len(inv.Content.Images), "image"), humanize.IBytes(uint64(size)), count(len(volumes), "volume"), proved, inv.ContentID())
 	return err
 }
 

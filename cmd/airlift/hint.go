@@ -172,7 +172,7 @@ func bundleHint(err error) string {
 	case errors.Is(err, bundle.ErrUnsealed):
 		return "finish the export, or make it again: nothing says yet that this medium is complete"
 	case errors.Is(err, bundle.ErrLeftOut):
-		return "import the increment into the registry that has its base, or export it again without --since"
+		return "serve the base by itself, not in one command with this; or import this into the registry that has its base, or export it again without --since"
 	case errors.Is(err, bundle.ErrAbsent):
 		return "give the directories of all media in one command"
 	case errors.Is(err, bundle.ErrLocked):

@@ -45,6 +45,7 @@ func TestHintForAClass(t *testing.T) {
 		bundle.ErrUntrusted: "--trusted-key",
 		bundle.ErrDamaged:   "airlift verify",
 		bundle.ErrAbsent:    "all media",
+		bundle.ErrLeftOut:   "serve the base by itself",
 		bundle.ErrNoSpace:   "--volume-size",
 		bundle.ErrMissing:   "",
 	} {

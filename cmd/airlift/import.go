@@ -103,6 +103,7 @@ func importBundle(c *cli.Context) error {
 		if err != nil {
 			return manifestsHint(err)
 		}
+		warnAlone(report, c.String("manifests"), ledger.receipt)
 		return rehearse(c, from, o, report, expected)
 	}
 	shown := newProgress(c)
@@ -121,7 +122,7 @@ func importBundle(c *cli.Context) error {
 	o.Progress = shown.event
 	results, err := from.run(c, client, o, shown)
 	shown.close()
-	written, finished := finishImport(c, stdout, client, b, objects, secret, results, err, expected.Warnings)
+	written, finished := finishImport(c, stdout, client, b, objects, ledger.receipt, secret, results, err, expected.Warnings)
 	finished = errors.Join(finished, ledger.add(c, b, p, results), ledger.correct(c, err))
 	return errors.Join(finished, importHint(err), checkImport(c, b, p, written, results, errors.Join(finished, err)))
 }
@@ -264,9 +265,9 @@ func stillToCome(err error) string {
 }
 
 // finishImport writes the report and, after an import that may be used as it
-// is, the objects, and gives these. stdout is where they are printed instead. Of what
-// may surprise, some was said before.
-func finishImport(c *cli.Context, stdout io.Writer, client *oci.Client, b *bundle.Bundle, o bundle.ObjectOptions, secret []byte, results []bundle.ImageResult, err error, said []string) (*bundle.Objects, error) {
+// is, the objects, and gives these. stdout is where they are printed instead, receipt
+// what earlier imports recorded. Of what may surprise, some was said before.
+func finishImport(c *cli.Context, stdout io.Writer, client *oci.Client, b *bundle.Bundle, o bundle.ObjectOptions, receipt *bundle.Receipt, secret []byte, results []bundle.ImageResult, err error, said []string) (*bundle.Objects, error) {
 	if results == nil {
 		return nil, nil // nothing was begun
 	}
@@ -275,18 +276,49 @@ func finishImport(c *cli.Context, stdout io.Writer, client *oci.Client, b *bundl
 	if code := exitCode(err); code != exitComplete && code != exitMissing && code != exitAbsent {
 		return nil, errors.Join(printResults(c.App.Writer, results), report.Write(dir))
 	}
-	pruned := prune(c, report, client)
-	objects, err := report.Objects(dir)
-	if err == nil {
-		err = objects.Write()
-	}
+	var objects *bundle.Objects
+	var pruned error
+	err = bundle.Alone(dir, func() (err error) {
+		pruned = prune(c, report, client)
+		objects, err = writeObjects(report, dir)
+		return err
+	})
 	if err != nil {
 		return nil, errors.Join(printResults(c.App.Writer, results), pruned, manifestsHint(err))
 	}
+	warnAlone(report, dir, receipt)
 	warnMirrors(objects.Warnings, said)
 	warnReplaced(report.Options.Config)
 	return objects, errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), writeSecret(c.App.Writer, dir, secret), printObjects(c.App.Writer, dir, objects), pruned,
 		printStream(stdout, report, dir, objects))
+}
+
+// writeObjects renders the objects, and writes them.
+func writeObjects(report *bundle.Report, dir string) (*bundle.Objects, error) {
+	objects, err := report.Objects(dir)
+	if err != nil {
+		return nil, err
+	}
+	return objects, objects.Write()
+}
+
+// warnAlone says of objects that they know nothing of what earlier imports brought:
+// those that a receipt lists and the report does not, or all that there may have been
+// where none lies.
+func warnAlone(report *bundle.Report, dir string, receipt *bundle.Receipt) {
+	where, hint := "here", ""
+	if dir != bundle.Printed {
+		unknown := receipt.Unknown(report)
+		if len(unknown) == 0 {
+			return
+		}
+		where = fmt.Sprintf("under %s (%s)", dir, bundle.BaseWords(unknown))
+		hint = "--manifests DIR names the directory of those imports, whose report.json knows it; or "
+	}
+	if report.Options.Others == nil {
+		say(os.Stderr, "warning: of earlier imports nothing is known %s: applied, these objects replace what the cluster has under their names", where)
+		say(os.Stderr, "hint: %s--merge-with FILE keeps that: what \"oc get idms,itms,imagecontentsourcepolicy -o yaml\" prints", hint)
+	}
 }
 
 // warnIdle: a map that is mistyped leaves images where they are not looked for.
@@ -348,11 +380,29 @@ func importHint(err error) error {
 
 func baseHint(e *bundle.BaseError) string {
 	bring := "import the base first, and what that builds upon before it (with --force if that was done: it brings what the registry has lost since); or export this again with --since the receipt.json of an import here, or without --since"
-	if e.Refusal != nil {
-		bring = "of what is denied: " + registryHint(e.Refusal) + "; of what is not there: " + bring
+	if e.Alone {
+		bring = "if this registry was filled with another --manifests directory, name that, or its receipt.json with --last; else " + bring
 	}
-	return "nothing was pushed; " + bring
+	var all []string
+	if len(e.Damaged) > 0 {
+		all = append(all, "of what is damaged: "+spoiltHint+"import the base with --force, and what that builds upon before it")
+	}
+	if e.Refusal != nil {
+		all = append(all, "of what is denied: "+registryHint(e.Refusal))
+	}
+	switch {
+	case len(all) == 0:
+		all = append(all, bring)
+	case len(e.Blobs) > 0 || e.Refusal != nil: // what is denied may not be there
+		all = append(all, "of what is not there: "+bring)
+	}
+	return "nothing was pushed; " + strings.Join(all, "; ")
 }
+
+// spoiltHint is what to do before a blob is pushed again of which a registry has other
+// bytes: distribution, for one, keeps the file of a digest that is there, and takes an
+// upload for the same.
+const spoiltHint = "the registry's storage is damaged, and it keeps what it has of a digest, whatever is pushed: remove these blobs from its storage (distribution: the directory docker/registry/v2/blobs/sha256/XX/DIGEST), and restart it, since it may remember them; then "
 
 func manifestsHint(err error) error {
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) {

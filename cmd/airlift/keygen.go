@@ -18,9 +18,10 @@ import (
 func keygenCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "keygen",
-		Usage: "make a key pair to sign bundles with",
-		Description: "Writes NAME.key, which signs (airlift export --key), and NAME.pub, which checks\n" +
-			"(airlift verify, airlift import --trusted-key). Existing files are never overwritten.\n" +
+		Usage: "make a key pair to sign bundles or receipts with",
+		Description: "Writes NAME.key, which signs (airlift export --key, airlift import --receipt-key), and NAME.pub,\n" +
+			"which checks (airlift verify, airlift import --trusted-key, airlift export --trusted-receipt-key).\n" +
+			"Existing files are never overwritten.\n" +
 			"The passphrase is asked for on a terminal, or taken from " + passphraseEnv + ".",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "write `NAME`.key and NAME.pub"},
@@ -62,8 +63,8 @@ func keygen(ctx context.Context, out, notes io.Writer, name string) error {
 	}
 	_, err = fmt.Fprintf(out, strings.TrimLeft(`
 key id %s
-%s signs: keep it secret, where bundles are made (airlift export --key)
-%s checks: carry it to the other side by another way than the bundles (airlift import --trusted-key)
+%s signs: keep it secret, where bundles are made (airlift export --key), or receipts (airlift import --receipt-key)
+%s checks: carry it to the other side by another way than what it checks (airlift import --trusted-key, airlift export --trusted-receipt-key)
 `, "\n"), verify.PublicKeyOf(key).ID(), secret, public)
 	return err
 }

@@ -47,17 +47,19 @@ func manifests(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := prune(c, report, nil); err != nil {
-		return err
-	}
 	dir := c.String("manifests")
-	objects, err := report.Objects(dir)
-	if err == nil {
-		err = objects.Write()
-	}
+	var objects *bundle.Objects
+	err = bundle.Alone(dir, func() (err error) {
+		if err = prune(c, report, nil); err != nil {
+			return err
+		}
+		objects, err = writeObjects(report, dir)
+		return err
+	})
 	if err != nil {
 		return manifestsHint(err)
 	}
+	warnAlone(report, dir, nil)
 	warnMirrors(objects.Warnings, nil)
 	warnReplaced(report.Options.Config)
 	return errors.Join(printSamples(c, report, objects), writeSecret(c.App.Writer, dir, secret), printObjects(c.App.Writer, dir, objects), printStream(stdout, report, dir, objects))

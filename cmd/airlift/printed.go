@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -28,10 +27,6 @@ func resultsAside(c *cli.Context) io.Writer {
 func printStream(stdout io.Writer, r *bundle.Report, dir string, o *bundle.Objects) error {
 	if dir != bundle.Printed {
 		return nil
-	}
-	if r.Options.Others == nil {
-		say(os.Stderr, "warning: of earlier imports nothing is known here: applied, these objects replace what the cluster has under their names")
-		say(os.Stderr, "hint: --merge-with FILE keeps that: what \"oc get idms,itms,imagecontentsourcepolicy -o yaml\" prints")
 	}
 	_, err := stdout.Write(o.Stream())
 	return err

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -17,7 +18,7 @@ import (
 func receiptFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "receipt-key", Usage: "sign receipt.json, by which a later export leaves out what is here (--since), with the key in `NAME.key`"},
-		&cli.StringSliceFlag{Name: "last", Usage: "go on from the receipt.json `FILE` of earlier imports, beside the one under --manifests (may be repeated)"},
+		&cli.StringSliceFlag{Name: "last", Usage: "go on from the receipt.json `FILE` of earlier imports, beside the one under --manifests (may be repeated); of what these wrote for the cluster it knows nothing"},
 		&cli.BoolFlag{Name: "allow-older", Usage: "import a bundle that is older than one of its series that was imported"},
 		&cli.BoolFlag{Name: "prove", Usage: "read and hash what an increment leaves out, rather than only ask whether the registry has it"},
 	}
@@ -58,8 +59,28 @@ func openLedger(c *cli.Context, o *bundle.ImportOptions) (*ledger, error) {
 	if o.Held, err = l.held(); err != nil {
 		return nil, err
 	}
+	l.warnUnsigned(c.StringSlice("last"))
 	o.Receipt, o.Prove = l.receipt, c.Bool("prove")
 	return l, nil
+}
+
+// warnUnsigned says which receipts our key has not signed: what they list will be signed
+// with what this import adds.
+func (l *ledger) warnUnsigned(last []string) {
+	if l.key == nil {
+		return
+	}
+	files := last
+	if _, err := os.Stat(l.file()); err == nil {
+		files = append([]string{l.file()}, files...)
+	}
+	key := verify.PublicKeyOf(l.key)
+	for _, file := range files {
+		if !bundle.HasSignature(file, key) {
+			say(os.Stderr, "warning: %s is not signed by %s, and what it lists will be, with what this import adds", file, key.ID())
+			say(os.Stderr, "hint: if an import without --receipt-key wrote it, that is as it should be; else take it away: a new one lists what is imported from now on")
+		}
+	}
 }
 
 // held is what the report that lies there says to be in the registry.
@@ -171,13 +192,14 @@ func (l *ledger) add(c *cli.Context, b *bundle.Bundle, p bundle.Placement, resul
 // the next export since the receipt brings it.
 func (l *ledger) correct(c *cli.Context, err error) error {
 	var lacks *bundle.BaseError
-	if l.receipt == nil || !errors.As(err, &lacks) || len(lacks.Blobs) == 0 {
+	if l.receipt == nil || !errors.As(err, &lacks) {
 		return nil
 	}
+	gone := slices.Concat(lacks.Blobs, lacks.Damaged)
 	return l.write(c, func(there *bundle.Receipt) (*bundle.Receipt, error) {
 		r, err := together(there, l.named)
-		if r != nil {
-			r.Forget(lacks.Blobs, l.receipt)
+		if r == nil || !r.Forget(gone, l.receipt) {
+			return nil, err
 		}
 		return r, err
 	})

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/urfave/cli/v2"
@@ -71,7 +70,7 @@ func (r *rehearsal) survey(c *cli.Context, b *bundle.Bundle, o bundle.ImportOpti
 	var base *bundle.BaseError
 	switch {
 	case errors.As(err, &base):
-		r.Lacks = slices.Concat(base.Blobs, base.Denied)
+		r.Lacks = base.All()
 		return refused, err
 	case err == nil:
 		return refused, nil

@@ -21,7 +21,11 @@ const maxInputFile = 256 << 20
 
 // request is what export was asked to carry.
 func request(c *cli.Context) (bundle.Request, error) {
-	r := bundle.Request{Series: c.String("series"), Sparse: c.Bool("sparse"), SkipMissing: c.Bool("skip-missing"), SkipDenied: c.Bool("skip-denied")}
+	r := bundle.Request{Sparse: c.Bool("sparse"), SkipMissing: c.Bool("skip-missing"), SkipDenied: c.Bool("skip-denied")}
+	if c.IsSet("series") {
+		name := c.String("series")
+		r.Series = &name
+	}
 	var err error
 	if r.Platforms, err = platformFlags(c); err != nil {
 		return r, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,7 +21,7 @@ func sinceFlags() []cli.Flag {
 	return slices.Concat([]cli.Flag{
 		&cli.StringSliceFlag{Name: "since", Usage: "leave out the blobs that the far side has since it imported `BUNDLE`: a bundle.json, a bundle's directory, or the receipt.json of an import (may be repeated)"},
 		&cli.StringSliceFlag{Name: "trusted-receipt-key", Usage: "believe the receipt that the key in `NAME.pub` signed (may be repeated)"},
-		&cli.StringFlag{Name: "series", Usage: "`NAME` of the series that the bundle is of: import takes the bundles of a series in the order in which they were made (default: that of --since, else the one without a name)"},
+		&cli.StringFlag{Name: "series", Usage: "`NAME` of the series that the bundle is of: import takes the bundles of a series in the order in which they were made; \"\" is the one without a name (default: that of --since, else the one without a name)"},
 	}, trustFlags())
 }
 
@@ -51,7 +52,11 @@ func readSince(c *cli.Context, key *verify.PublicKey) ([]*bundle.Since, error) {
 	for _, name := range names {
 		s, err := bundle.OpenSince(name, trust, receipts)
 		if err != nil {
-			return nil, withHint(fmt.Errorf("--since: %w", err), "--trusted-key NAME.pub believes a bundle.json that this key signed, --trusted-receipt-key NAME.pub a receipt; --allow-unsigned takes either if nobody signed it")
+			err = fmt.Errorf("--since: %w", err)
+			if errors.Is(err, bundle.ErrUnfinished) {
+				return nil, withHint(err, "finish that export first, the same command as then goes on with it; or name another bundle with --since")
+			}
+			return nil, withHint(err, "--trusted-key NAME.pub believes a bundle.json that this key signed, --trusted-receipt-key NAME.pub a receipt; --allow-unsigned takes either if nobody signed it")
 		}
 		since = append(since, s)
 	}
