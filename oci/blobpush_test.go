@@ -2,6 +2,7 @@ package oci_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -129,6 +130,22 @@ func TestUploadTooLargeForLess(t *testing.T) {
 	wantError(t, err, "413")
 	if got := bodies(proxy.Log()); got != "PUT 5242880, PATCH 4194304, PATCH 2097152" {
 		t.Errorf("sent %s", got)
+	}
+}
+
+// TestUploadNeverEnds: where no upload can be ended, in one piece or in several, that is
+// said, and not tried for ever.
+func TestUploadNeverEnds(t *testing.T) {
+	for size, want := range map[int]string{0: "", 1000: "PUT 1000, PATCH 1000"} {
+		proxy := ocitest.Misbehave(t, registries(t)[0], refusing(func(r *http.Request) bool { return r.Method == http.MethodPut }, ocitest.Fault{Status: 404}))
+		data := bytesOf(size)
+		ctx, end := context.WithTimeout(t.Context(), 10*time.Second)
+		defer end()
+		err := client(t, proxy.Host).PutBlob(ctx, parse(t, proxy.Host+"/a/b"), blobOf(data), opening(data))
+		wantError(t, err, ": 404")
+		if got := bodies(proxy.Log()); got != want {
+			t.Errorf("%d bytes: sent %.200s", size, got)
+		}
 	}
 }
 
