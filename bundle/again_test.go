@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -114,29 +116,113 @@ func TestCollectedChild(t *testing.T) {
 }
 
 // TestMovedTag: what a tag led to before keeps one, for clusters may have pinned
-// its digest and registries collect what has none.
+// its digest and registries collect what has none; unless the registry refuses that,
+// for it has lost some of it.
 func TestMovedTag(t *testing.T) {
 	t.Parallel()
-	near := source(t, func(b *ocitest.Builder) { b.ZstdImage("team/app", "v1") })
-	far := ocitest.StartRegistry(t)
-	c := client(t, near.Host, far.Host)
-	var carried []digest.Digest
-	for range 2 {
-		content := plan(t, c, bundle.Request{Images: references(t, "quay.io/team/app:v1")})
-		_, err := export(t, c, inventory(t, content, 0)).open(t).Import(t.Context(), c, bundle.ImportOptions{Placement: to(t, far.Host)})
-		check(t, err)
-		carried = append(carried, content.Images[0].Digest)
-		near.Builder().ZeroLayerImage("team/app", "v1")
+	for name, c := range map[string]struct {
+		damaged bool
+		status  int // of the old image under its new tag, if the registry is not asked
+		note    string
+		fails   string
+	}{
+		"whole":   {},
+		"damaged": {damaged: true, note: ", which a tag moves on from, gets no other: PUT "},
+		"denied":  {status: http.StatusForbidden, fails: "keep what its tag named before: PUT "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			near := source(t, func(b *ocitest.Builder) { b.ZstdImage("team/app", "v1") })
+			far := ocitest.StartRegistry(t)
+			proxy := ocitest.Misbehave(t, far.Host, func(r *http.Request) *ocitest.Fault {
+				if c.status == 0 || r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/manifests/at-") {
+					return nil
+				}
+				return &ocitest.Fault{Status: c.status}
+			})
+			client, notes := client(t, near.Host, proxy.Host), ""
+			carry := func() (digest.Digest, error) {
+				content := plan(t, client, bundle.Request{Images: references(t, "quay.io/team/app:v1")})
+				_, err := export(t, client, inventory(t, content, 0)).open(t).Import(t.Context(), client, bundle.ImportOptions{
+					Placement: to(t, proxy.Host), Progress: func(e bundle.Event) { notes += e.Note },
+				})
+				return content.Images[0].Digest, err
+			}
+			old, err := carry()
+			check(t, err)
+			if c.damaged {
+				far.Builder().DeleteBlob("team/app", digest.Digest(newCrawler(far.Host).blobsOf(t, "team/app", "v1")[0]))
+			}
+			near.Builder().ZeroLayerImage("team/app", "v1")
+			now, err := carry()
+			if (err == nil) != (c.fails == "") || err != nil && !strings.Contains(err.Error(), c.fails) {
+				t.Errorf("ended with %v", err)
+			}
+			if (notes == "") != (c.note == "") || !strings.Contains(notes, c.note) {
+				t.Errorf("said %q", notes)
+			}
+			if c.fails != "" {
+				now = old
+			}
+			want := map[string]digest.Digest{"v1": now}
+			if !c.damaged && c.fails == "" {
+				want["at-"+fallback(old)] = old
+			}
+			wantTagged(t, far, "team/app", want)
+		})
 	}
-	if carried[0] == carried[1] {
-		t.Fatal("the tag did not move")
+}
+
+// wantTagged fails unless these are the tags of a repository, and where they lead.
+func wantTagged(t *testing.T, far *ocitest.Registry, repo string, want map[string]digest.Digest) {
+	t.Helper()
+	b, got := far.Builder(), map[string]digest.Digest{}
+	for _, tag := range b.Tags(repo) {
+		_, raw := b.Manifest(repo, tag)
+		got[tag] = digest.FromBytes(raw)
 	}
-	for tag, want := range map[string]digest.Digest{"v1": carried[1], "at-" + fallback(carried[0]): carried[0]} {
-		if _, raw := far.Builder().Manifest("team/app", tag); digest.FromBytes(raw) != want {
-			t.Errorf("%s leads to %q, not to %s", tag, raw, want)
-		}
+	check(t, b.Err())
+	if !maps.Equal(got, want) {
+		t.Errorf("the tags of %s are %s, want %s", repo, got, want)
 	}
 	newCrawler(far.Host).look(t)
+}
+
+// TestTagMovedMeanwhile: what somebody else gave the tag during the import is kept
+// as well, whether it came before the tag was written or after.
+func TestTagMovedMeanwhile(t *testing.T) {
+	t.Parallel()
+	near := source(t, func(b *ocitest.Builder) { b.ZstdImage("team/app", "v1") })
+	c := client(t, near.Host)
+	m := export(t, c, inventory(t, plan(t, c, bundle.Request{Images: references(t, "quay.io/team/app:v1")}), 0))
+	for name, when := range map[string]func(*http.Request) bool{
+		"before": func(r *http.Request) bool {
+			return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/blobs/")
+		},
+		"after": func(r *http.Request) bool {
+			return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/manifests/v1")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var other digest.Digest
+			var once sync.Once
+			far := ocitest.StartRegistry(t)
+			proxy := ocitest.Misbehave(t, far.Host, func(r *http.Request) *ocitest.Fault {
+				if when(r) {
+					once.Do(func() {
+						b := far.Builder()
+						other = b.Image("far/team/app", "v1", ocitest.ImageOpts{Labels: map[string]string{"from": "another"}}).Digest
+						check(t, b.Err())
+					})
+				}
+				return nil
+			})
+			_, err := importInto(t.Context(), t, m, proxy.Host, 0)
+			check(t, err)
+			wantTagged(t, far, "far/team/app", map[string]digest.Digest{"v1": m.inv.Content.Images[0].Digest, "at-" + fallback(other): other})
+		})
+	}
 }
 
 // TestTagLeftAlone: a tag that leads to its image is not written again, when
@@ -227,26 +313,30 @@ func TestEveryBlobBeforeATag(t *testing.T) {
 func TestFinalProof(t *testing.T) {
 	t.Parallel()
 	m, _ := interrupted(t)
-	tagOf := func(r *http.Request) bool {
-		return r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, "/team/app1/manifests/v1")
-	}
+	lost := &ocitest.Fault{Status: 404, Body: `{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`}
 	for name, c := range map[string]struct {
-		fault ocitest.Fault
+		fault *ocitest.Fault // of the tag; nil takes its last layer away instead
 		times int64
 		fails string
 	}{
-		"lost once":   {ocitest.Fault{Status: 404, Body: `{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`}, 1, ""},
-		"lost":        {ocitest.Fault{Status: 404, Body: `{"errors":[{"code":"MANIFEST_UNKNOWN"}]}`}, 1000, "prove that it is there: GET "},
-		"other bytes": {ocitest.Fault{Corrupt: true, At: 20}, 1000, "prove that it is there: "},
+		"lost once":   {lost, 1, ""},
+		"lost":        {lost, 1000, "prove that it is there: GET "},
+		"other bytes": {&ocitest.Fault{Corrupt: true, At: 20}, 1000, "prove that it is there: "},
+		"lost layer":  {nil, 1, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			far, n := ocitest.StartRegistry(t), atomic.Int64{}
-			proxy := ocitest.Misbehave(t, far.Host, func(r *http.Request) *ocitest.Fault {
-				if tagOf(r) && n.Add(1) <= c.times {
-					return &c.fault
+			far, n := lenient(t), atomic.Int64{}
+			proxy := ocitest.Misbehave(t, far, func(r *http.Request) *ocitest.Fault {
+				const image, tag = "/v2/far/team/app1", "/manifests/v1"
+				if r.Method != http.MethodGet || r.URL.Path != image+tag || n.Add(1) > c.times {
+					return nil
 				}
-				return nil
+				if c.fault == nil {
+					layers := newCrawler(far).blobsOf(t, "far/team/app1", "v1")
+					remove(t, "http://"+far+image+"/blobs/"+layers[len(layers)-1])
+				}
+				return c.fault
 			})
 			results, err := importInto(t.Context(), t, m, proxy.Host, 4)
 			if (err != nil) != (c.fails != "") {
@@ -258,7 +348,20 @@ func TestFinalProof(t *testing.T) {
 					t.Errorf("%s: %s, %s", r.Reference, r.State, r.Reason)
 				}
 			}
-			newCrawler(far.Host).look(t)
+			newCrawler(far).look(t)
 		})
+	}
+}
+
+// remove deletes a blob from a registry.
+func remove(t *testing.T, url string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, url, nil)
+	check(t, err)
+	resp, err := http.DefaultClient.Do(r)
+	check(t, err)
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusAccepted {
+		t.Errorf("DELETE %s: %s", url, resp.Status)
 	}
 }

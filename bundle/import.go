@@ -29,7 +29,7 @@ type ImportOptions struct {
 	// and brings those that the registry has lost.
 	Force    bool
 	Shard    Shard // import these images only, and tag no releases
-	Jobs     int   // images at once; 0 = 8
+	Jobs     int   // blobs on their way at once, of one image or of several; 0 = 8
 	Progress Progress
 }
 
@@ -151,7 +151,7 @@ func (im *Importer) names(image placed) []string {
 // list gives all results, sorted by reference, with what was missing at the
 // source among them.
 func (im *Importer) list() []ImageResult {
-	var list []ImageResult
+	list := []ImageResult{} // nil would say that nothing was begun
 	for _, image := range im.images {
 		r, there := im.results[image.Reference]
 		if !there {

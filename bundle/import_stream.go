@@ -232,6 +232,10 @@ func (x *streamed) pass(b *pushedBlob, contents io.Reader) error {
 func (x *streamed) bring(b *pushedBlob, put func(context.Context, oci.Reference, ocispec.Descriptor) error) error {
 	b.Lock()
 	defer b.Unlock()
+	if err := x.im.push.slots.Acquire(x.ctx, 1); err != nil {
+		return err
+	}
+	defer x.im.push.slots.Release(1)
 	d := b.entry.descriptor()
 	to := x.im.push.repositories(x.waiting[d.Digest][0])[0]
 	how := wasThere

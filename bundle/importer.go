@@ -30,6 +30,7 @@ type Importer struct {
 	sparse   map[digest.Digest]Sparse   // indexes that lack children
 	vital    map[digest.Digest][]string // references that must be there before a release's digest is tagged
 	released map[string]bool            // references that releases consist of
+	door     oci.Reference              // where the registry is asked to let us in; of all images, also if this part has none
 
 	raw     map[digest.Digest][]byte // nodes, checked
 	volumes []*volumeSet             // of the medium that is being read, the whole first, then further copies
@@ -40,8 +41,7 @@ type Importer struct {
 	results map[string]ImageResult // by reference
 	failed  map[string]error       // likewise
 	proven  map[string]bool        // references that were tagged and asked for since
-	met     map[string]met         // by reference: what was said when all were asked for
-	asked   map[string]bool        // references that were not there yet
+	met     map[string]bool        // by reference: whether it was there when it was asked for
 	refused map[string]bool        // references that were skipped for what they lack
 	absent  map[int]bool           // volumes that something still needs
 	cut     map[int]bool           // those over which something is cut that is still to come
@@ -53,14 +53,14 @@ type Importer struct {
 func NewImporter(client *oci.Client, o ImportOptions) *Importer {
 	return &Importer{
 		client: client, options: o, results: map[string]ImageResult{}, failed: map[string]error{}, proven: map[string]bool{},
-		met: map[string]met{}, asked: map[string]bool{}, refused: map[string]bool{}, absent: map[int]bool{}, cut: map[int]bool{},
+		met: map[string]bool{}, refused: map[string]bool{}, absent: map[int]bool{}, cut: map[int]bool{},
 	}
 }
 
 // Medium imports what the volumes of a medium, or of several, bring, as
-// Bundle.Import does. Results and error are those of all media so far; without
-// results the medium is of no use, or the registry of none, and nothing has
-// changed. No file of the medium stays open.
+// Bundle.Import does. Results and error are those of all media so far; nil results
+// say that the medium is of no use, or the registry of none, and nothing has
+// changed: they are empty where there are no images. No file of the medium stays open.
 func (im *Importer) Medium(ctx context.Context, b *Bundle) ([]ImageResult, error) {
 	if err := im.take(b); err != nil {
 		return nil, err
@@ -97,6 +97,9 @@ func (im *Importer) plan(b *Bundle) error {
 	if err := im.options.Placement.check(images); err != nil {
 		return err
 	}
+	if len(images) > 0 {
+		im.door = im.options.Placement.pushed(images[0].names[0])
+	}
 	images = im.options.Shard.of(images)
 	im.bundle, im.images, im.nodes = b, images, content.nodeByDigest()
 	im.vital, im.released = content.releaseParts(), content.releaseReferences()
@@ -111,7 +114,7 @@ func (im *Importer) plan(b *Bundle) error {
 // answers, has what an increment leaves out, and lets us push all that is needed.
 func (im *Importer) begin(ctx context.Context) error {
 	p := newPusher(im)
-	if len(im.images) > 0 {
+	if im.door != (oci.Reference{}) {
 		if err := im.reach(ctx, p); err != nil {
 			return im.unavailable(err)
 		}
@@ -122,10 +125,10 @@ func (im *Importer) begin(ctx context.Context) error {
 
 func (im *Importer) reach(ctx context.Context, p *pusher) error {
 	place := im.options.Placement
-	if err := im.client.Ping(ctx, place.pushed(im.images[0].names[0]), true); err != nil {
+	if err := im.client.Ping(ctx, im.door, true); err != nil {
 		return err
 	}
-	if err := place.fits(ctx, im.client, im.images); err != nil {
+	if err := place.fits(ctx, im.client, im.door, im.images); err != nil {
 		return err
 	}
 	if err := p.askBase(ctx); err != nil {
@@ -140,7 +143,7 @@ func (im *Importer) run(ctx context.Context) ([]ImageResult, error) {
 	im.absent, im.cut, im.outage.found = map[int]bool{}, map[int]bool{}, nil
 	im.push.turn()
 	for _, images := range im.inOrder() {
-		err := forEach(ctx, jobs(im.options.Jobs), len(images), func(ctx context.Context, i int) error {
+		err := forEach(ctx, imagesAtOnce(im.options.Jobs), len(images), func(ctx context.Context, i int) error {
 			return im.image(ctx, images[i])
 		})
 		if err == nil {
@@ -152,6 +155,10 @@ func (im *Importer) run(ctx context.Context) ([]ImageResult, error) {
 	}
 	return im.list(), im.verdict()
 }
+
+// imagesAtOnce are more than the blobs on their way: while one of these is waited for
+// by all images, there are others for all other blobs.
+func imagesAtOnce(n int) int { return 2*jobs(n) - 1 }
 
 // inOrder are the images that are not there yet, releases after all others.
 func (im *Importer) inOrder() [2][]placed {
@@ -245,38 +252,26 @@ func (im *Importer) attempt(ctx context.Context, image placed) (ImageResult, err
 	return ImageResult{State: StateImported}, err
 }
 
-// present asks the registry, once, whether an image is there. What other images
-// its names lead to is kept.
+// present asks the registry, once, whether an image is there.
 func (im *Importer) present(ctx context.Context, image placed) (bool, error) {
 	im.mu.Lock()
-	asked := im.asked[image.Reference]
-	answer, met := im.met[image.Reference]
+	present, met := im.met[image.Reference]
 	im.mu.Unlock()
-	if asked {
-		return false, nil
+	if met {
+		return present, nil
 	}
-	if !met {
-		var err error
-		if answer.present, answer.moved, err = im.push.present(ctx, image); err != nil {
-			return false, err
-		}
+	return im.meet(ctx, im.push, image)
+}
+
+// meet asks the registry whether an image is there, and notes what it says.
+func (im *Importer) meet(ctx context.Context, p *pusher, image placed) (bool, error) {
+	present, err := p.present(ctx, image)
+	if err == nil {
+		im.mu.Lock()
+		defer im.mu.Unlock()
+		im.met[image.Reference] = present
 	}
-	if answer.present {
-		return true, nil
-	}
-	instead, _ := im.childFor(image)
-	for _, was := range answer.moved {
-		if was.Digest == instead {
-			continue // an earlier import put it there
-		}
-		if err := im.push.keep(ctx, was); err != nil {
-			return false, err
-		}
-	}
-	im.mu.Lock()
-	defer im.mu.Unlock()
-	im.asked[image.Reference] = true
-	return false, nil
+	return present, err
 }
 
 // waitsFor is a component without which a release is not tagged, if one is not

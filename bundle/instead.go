@@ -73,7 +73,7 @@ func (im *Importer) instead(ctx context.Context, image placed, refused *sparseEr
 	result := ImageResult{Digest: child, Index: image.Digest, Reason: fmt.Sprintf("%v; its names lead to its %s image, of another digest", why, im.options.Platform)}
 	alone := image
 	alone.Digest = child
-	present, _, err := im.push.present(ctx, alone)
+	present, err := im.push.present(ctx, alone)
 	if err != nil || present {
 		result.State = StatePresent
 		return result, err

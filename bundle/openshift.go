@@ -35,10 +35,10 @@ func (e *ClusterRegistryError) Error() string {
 }
 
 // fits refuses what a registry of a known kind cannot hold.
-func (p Placement) fits(ctx context.Context, client *oci.Client, all []placed) error {
+func (p Placement) fits(ctx context.Context, client *oci.Client, door oci.Reference, all []placed) error {
 	inside := isClusterRegistry(p.To.Host)
 	if !inside {
-		realm, err := client.TokenRealm(ctx, p.pushed(all[0].names[0]))
+		realm, err := client.TokenRealm(ctx, door)
 		if err != nil {
 			return err
 		}

@@ -211,7 +211,7 @@ func (b *Bundle) Survey(ctx context.Context, client *oci.Client, o ImportOptions
 		}
 	}
 	places := sortedPlaces(repositories)
-	if err := p.fits(ctx, client, images); err != nil {
+	if err := p.fits(ctx, client, places[0].at, images); err != nil {
 		return places, err
 	}
 	if err := client.Ping(ctx, places[0].at, false); err != nil {

@@ -17,9 +17,8 @@ import (
 // and given up, two requests.
 
 // preflight asks for leave to push what is not there yet. Images that are there
-// are recorded, and what the names of others lead to is kept. A registry that is not
-// available ends it; of what else fails only what refuses is a refusal, and the rest
-// comes again where it matters.
+// are recorded. A registry that is not available ends it; of what else fails only what
+// refuses is a refusal, and the rest comes again where it matters.
 func (im *Importer) preflight(ctx context.Context, p *pusher) error {
 	needy, err := im.needy(ctx, p)
 	if err != nil {
@@ -37,28 +36,17 @@ func (im *Importer) preflight(ctx context.Context, p *pusher) error {
 	return closed(im.options.Placement.To, places, false)
 }
 
-// met is what the registry said of an image when all were asked for.
-type met struct {
-	present bool
-	moved   []oci.Reference // what its names lead to in its place
-}
-
 // needy are the repositories into which something must be pushed.
 func (im *Importer) needy(ctx context.Context, p *pusher) (map[oci.Reference]bool, error) {
 	order := im.inOrder()
 	images := slices.Concat(order[0], order[1])
 	err := askAll(ctx, im.options.Jobs, len(images), func(ctx context.Context, i int) error {
-		present, moved, err := p.present(ctx, images[i])
-		if err == nil {
-			im.mu.Lock()
-			defer im.mu.Unlock()
-			im.met[images[i].Reference] = met{present, moved}
-		}
+		_, err := im.meet(ctx, p, images[i])
 		return err
 	})
 	needy := map[oci.Reference]bool{}
 	for _, image := range images {
-		if im.met[image.Reference].present && im.waitsFor(image) == "" {
+		if im.met[image.Reference] && im.waitsFor(image) == "" {
 			im.record(ImageResult{Reference: image.Reference, Digest: image.Digest, State: StatePresent, Names: im.names(image)})
 			continue
 		}
@@ -131,9 +119,8 @@ func (im *Importer) outageOf(ctx context.Context, err error) error {
 	im.outage.mu.Lock()
 	defer im.outage.mu.Unlock()
 	if im.outage.found == nil {
-		place := im.options.Placement
-		if err := im.client.Ping(ctx, place.pushed(im.images[0].names[0]), true); oci.IsUnavailable(err) {
-			im.outage.found = &UnavailableError{place.To.Host, true, err}
+		if err := im.client.Ping(ctx, im.door, true); oci.IsUnavailable(err) {
+			im.outage.found = &UnavailableError{im.options.Placement.To.Host, true, err}
 		}
 	}
 	return im.outage.found

@@ -43,7 +43,7 @@ func (im *Importer) proveOne(ctx context.Context, p *proof, image placed) error 
 	if !oci.IsMissing(err) && !errors.As(err, new(*anotherError)) && !errors.As(err, new(*lostError)) {
 		return err
 	}
-	if err := im.push.again(ctx, image); err != nil {
+	if err := im.push.heal(ctx, image); err != nil {
 		return err
 	}
 	return (&proof{p: im.push}).image(ctx, image) // what was not there may be now

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/semaphore"
 
 	"airlift/oci"
 )
@@ -24,6 +26,7 @@ type pusher struct {
 	blobs map[digest.Digest]*pushedBlob
 	base  places // where blobs could be that are left out
 	done  *tally
+	slots *semaphore.Weighted // of blobs that are on their way, as many as jobs
 
 	sends atomic.Int64 // of blobs so far: a clock
 
@@ -57,7 +60,10 @@ const (
 )
 
 func newPusher(im *Importer) *pusher {
-	p := &pusher{im: im, blobs: map[digest.Digest]*pushedBlob{}, links: map[string]*sync.Mutex{}, leads: map[string]digest.Digest{}}
+	p := &pusher{
+		im: im, blobs: map[digest.Digest]*pushedBlob{}, slots: semaphore.NewWeighted(int64(jobs(im.options.Jobs))),
+		links: map[string]*sync.Mutex{}, leads: map[string]digest.Digest{},
+	}
 	for _, b := range im.bundle.Inventory.Content.Blobs {
 		e, carried := im.bundle.Layout.Find(b.Digest)
 		if !carried {
@@ -117,17 +123,14 @@ func (p *pusher) turn() {
 }
 
 // present says whether all names of an image lead to its digest, with all
-// children beside it, and which names lead to another digest.
-func (p *pusher) present(ctx context.Context, image placed) (present bool, moved []oci.Reference, err error) {
+// children beside it.
+func (p *pusher) present(ctx context.Context, image placed) (present bool, err error) {
 	present = true
 	for _, d := range image.names {
 		to := p.im.options.Placement.pushed(d)
 		got, found, err := p.im.client.Head(ctx, to)
 		if err != nil {
-			return false, nil, err
-		}
-		if found && got.Digest != image.Digest {
-			moved = append(moved, to.WithDigest(got.Digest))
+			return false, err
 		}
 		present = present && found && got.Digest == image.Digest
 		p.lead(to, got.Digest)
@@ -141,7 +144,7 @@ func (p *pusher) present(ctx context.Context, image placed) (present bool, moved
 	if present {
 		p.countAll(image)
 	}
-	return present, moved, err
+	return present, err
 }
 
 // children says whether all below an image is in each of its repositories:
@@ -211,9 +214,24 @@ func (p *pusher) below(root digest.Digest) []Node {
 	return nodes
 }
 
-// keep gives what a name led to until now a tag of its own, before the name
-// moves on: clusters may have pinned it by its digest, and what has no tag is
-// collected.
+// tag gives an image one of its names, and what the name led to one of its own.
+func (p *pusher) tag(ctx context.Context, name oci.Reference, image digest.Digest) error {
+	was, found, err := p.im.client.Head(ctx, name)
+	if err == nil && found && !slices.ContainsFunc(p.below(image), func(n Node) bool { return n.Digest == was.Digest }) {
+		err = p.keep(ctx, name.WithDigest(was.Digest))
+	}
+	if err == nil {
+		err = p.put(ctx, name, p.im.nodes[image])
+	}
+	if err == nil {
+		p.lead(name, image)
+	}
+	return err
+}
+
+// keep gives what a name leads to a tag of its own, before the name moves on:
+// clusters may have pinned it by its digest, and what has no tag is collected. What
+// the registry refuses, for it has lost some of it, keeps no name from moving.
 func (p *pusher) keep(ctx context.Context, was oci.Reference) error {
 	n, err := p.im.client.Kept(ctx, was)
 	if oci.IsMissing(err) {
@@ -221,6 +239,10 @@ func (p *pusher) keep(ctx context.Context, was oci.Reference) error {
 	}
 	if err == nil {
 		err = p.im.client.PutNode(ctx, was.WithTag(digestTag(was.Digest)), n.Descriptor.MediaType, n.Raw)
+		if isUnknown(err) || oci.IsRefusal(err) {
+			p.im.options.Progress.note(fmt.Sprintf("%s, which a tag moves on from, gets no other: %v", was, err))
+			return nil
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("keep what its tag named before: %w", err)
@@ -242,14 +264,14 @@ func (p *pusher) countAll(image placed) {
 func (p *pusher) image(ctx context.Context, image placed) error {
 	err := p.attempt(ctx, image, 0)
 	if isUnknown(err) && !errors.As(err, new(*sparseError)) {
-		err = p.again(ctx, image)
+		err = p.heal(ctx, image)
 	}
 	return err
 }
 
-// again pushes an image of which the registry has lost something, and believes of
+// heal pushes an image of which the registry has lost something, and believes of
 // no blob that it is there but of those that were sent since then.
-func (p *pusher) again(ctx context.Context, image placed) error {
+func (p *pusher) heal(ctx context.Context, image placed) error {
 	return p.attempt(ctx, image, p.sends.Add(1))
 }
 
@@ -273,10 +295,9 @@ func (p *pusher) attempt(ctx context.Context, image placed, since int64) error {
 		if since == 0 && p.leadsTo(to, image.Digest) {
 			continue
 		}
-		if err := p.put(ctx, to, p.im.nodes[image.Digest]); err != nil {
+		if err := p.tag(ctx, to, image.Digest); err != nil {
 			return err
 		}
-		p.lead(to, image.Digest)
 	}
 	return nil
 }
@@ -294,21 +315,18 @@ func (p *pusher) everywhere(ctx context.Context, image placed, since int64) erro
 	return lacks
 }
 
-// fill pushes all that a node needs into a repository, and its children. What it
-// lacks does not keep the rest from being brought: the medium may not come again.
-// Nor does a sparse index below it that is refused, but then it has no use for others.
+// fill pushes all that a node needs into a repository, and then its children. A
+// sparse index below it that is refused does not keep the rest from being brought,
+// but then it has no use for others.
 func (p *pusher) fill(ctx context.Context, to oci.Reference, root digest.Digest, since int64) error {
-	var lacks, refused error
-	for _, n := range p.below(root) {
-		for _, b := range n.blobs() {
-			err := p.blob(ctx, to, b, since)
-			if err != nil && !isLack(err) {
-				return err
-			}
-			lacks = worse(lacks, err)
-		}
-		if n.Digest == root || lacks != nil || refused != nil && len(n.Children) > 0 {
-			continue // the root goes under its tags; nothing incomplete goes anywhere
+	nodes := p.below(root)
+	if err := p.all(ctx, to, nodes, since); err != nil {
+		return err
+	}
+	var refused error
+	for _, n := range nodes {
+		if n.Digest == root || refused != nil && len(n.Children) > 0 {
+			continue // the root goes under its tags
 		}
 		err := p.put(ctx, to.WithDigest(n.Digest), n)
 		if errors.As(err, new(*sparseError)) {
@@ -318,10 +336,33 @@ func (p *pusher) fill(ctx context.Context, to oci.Reference, root digest.Digest,
 			return err
 		}
 	}
-	if lacks != nil {
-		return lacks
-	}
 	return refused
+}
+
+// all brings the blobs of nodes into a repository, side by side. What is lacking does
+// not keep the rest from being brought: the medium may not come again. When one fails
+// otherwise no other is begun, but those on their way go on: other images wait for them.
+func (p *pusher) all(ctx context.Context, to oci.Reference, nodes []Node, since int64) error {
+	var blobs []digest.Digest
+	for _, n := range nodes {
+		blobs = union(blobs, n.blobs())
+	}
+	lacking := make([]error, len(blobs))
+	err := forEach(ctx, jobs(p.im.options.Jobs), len(blobs), func(begin context.Context, i int) error {
+		if begin.Err() != nil {
+			return begin.Err()
+		}
+		err := p.blob(ctx, to, blobs[i], since)
+		if isLack(err) {
+			lacking[i], err = err, nil
+		}
+		return err
+	})
+	var lacks error
+	for _, lack := range lacking {
+		lacks = worse(lacks, lack)
+	}
+	return cmp.Or(err, lacks)
 }
 
 // isLack says whether an error is of a blob that no volume has, or none undamaged.
@@ -363,7 +404,9 @@ func (p *pusher) link(node oci.Reference) *sync.Mutex {
 	return p.links[node.String()]
 }
 
-// blob brings a blob into a repository: it is there, or is mounted, or uploaded.
+// blob brings a blob into a repository: it is there, or is mounted, or uploaded. Who
+// waits for one that another goroutine brings holds no slot, and who holds one waits
+// for no blob.
 func (p *pusher) blob(ctx context.Context, to oci.Reference, d digest.Digest, since int64) error {
 	b := p.blobs[d]
 	b.Lock()
@@ -371,6 +414,10 @@ func (p *pusher) blob(ctx context.Context, to oci.Reference, d digest.Digest, si
 	if b.isIn(to.Repository, since) {
 		return nil
 	}
+	if err := p.slots.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer p.slots.Release(1)
 	how, err := p.bring(ctx, to, b, since)
 	if err != nil {
 		return err

@@ -1,14 +1,21 @@
 package bundle_test
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/bundle"
+	"airlift/oci"
 	"airlift/oci/ocitest"
 )
 
@@ -56,7 +63,8 @@ func TestSharedBlobs(t *testing.T) {
 
 // TestSharedChildren: images that are pushed at once and have children in common
 // do not come in each other's way. The registry writes a link in place, and
-// refuses an index while that of a child is being written.
+// refuses an index while that of a child is being written: no index is on its way
+// while a child is.
 func TestSharedChildren(t *testing.T) {
 	t.Parallel()
 	var refs []string
@@ -75,14 +83,155 @@ func TestSharedChildren(t *testing.T) {
 			refs = append(refs, "quay.io/team/app:"+tag, "quay.io/team/app:amd-"+tag)
 		}
 	})
-	far := ocitest.StartRegistry(t)
+	var children, indexes, together atomic.Int64
+	far := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, func(r *http.Request) *ocitest.Fault {
+		_, name, is := strings.Cut(r.URL.Path, "/manifests/")
+		if !is || r.Method != http.MethodPut {
+			return nil
+		}
+		mine, others := &children, &indexes
+		if strings.HasPrefix(name, "v") {
+			mine, others = others, mine
+		}
+		mine.Add(1)
+		defer mine.Add(-1)
+		<-time.After(20 * time.Millisecond) // there is time to meet another
+		together.Add(others.Load())
+		return nil
+	})
 	c := client(t, near.Host, far.Host)
 	b := export(t, c, inventory(t, plan(t, c, bundle.Request{Images: references(t, refs...)}), 0)).open(t)
-	for i := range 4 {
-		results, err := b.Import(t.Context(), c, bundle.ImportOptions{Placement: to(t, fmt.Sprint(far.Host, "/", i)), Jobs: 16})
-		if err != nil || len(results) != len(refs) {
-			t.Fatalf("%d of %d images: %v", len(results), len(refs), err)
+	results, err := b.Import(t.Context(), c, bundle.ImportOptions{Placement: to(t, far.Host), Jobs: 16})
+	if err != nil || len(results) != len(refs) || together.Load() > 0 {
+		t.Errorf("%d of %d images, %d times a child beside an index: %v", len(results), len(refs), together.Load(), err)
+	}
+}
+
+// TestBlobsSideBySide: blobs of an image are uploaded side by side, as many at once as
+// there are jobs and no more for two images, from a medium and from a stream.
+func TestBlobsSideBySide(t *testing.T) {
+	t.Parallel()
+	const most = 3
+	near := source(t, func(b *ocitest.Builder) {
+		for _, tag := range []string{"v1", "v2"} {
+			var layers []ocispec.Descriptor
+			for i := range 8 {
+				layers = append(layers, b.RandomLayer("team/app", fmt.Sprint(tag, i), 2000))
+			}
+			b.Image("team/app", tag, ocitest.ImageOpts{Layers: layers})
 		}
+	})
+	request := bundle.Request{Images: references(t, "quay.io/team/app:v1", "quay.io/team/app:v2")}
+	c := client(t, near.Host)
+	medium := export(t, c, inventory(t, plan(t, c, request), 0)).open(t)
+	stream, m := streamOf(t, c, request, 0)
+	passing, err := bundle.OpenStream(bytes.NewReader(stream), m.trust())
+	check(t, err)
+	for name, run := range map[string]func(context.Context, *oci.Client, bundle.ImportOptions) ([]bundle.ImageResult, error){
+		"medium": medium.Import, "stream": passing.Import,
+	} {
+		var now, seen atomic.Int64
+		met := make(chan struct{})
+		far := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, func(r *http.Request) *ocitest.Fault {
+			if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/blobs/") {
+				return nil
+			}
+			n := now.Add(1)
+			defer now.Add(-1)
+			if before := seen.Load(); n > before && seen.CompareAndSwap(before, n) && n == most {
+				close(met)
+			}
+			select {
+			case <-met:
+				<-time.After(20 * time.Millisecond) // there is time for one more
+			case <-time.After(5 * time.Second):
+			}
+			return nil
+		})
+		_, err := run(t.Context(), client(t, far.Host), bundle.ImportOptions{Placement: to(t, far.Host), Jobs: most})
+		if err != nil || seen.Load() != most {
+			t.Errorf("%s: %d uploads at once, want %d: %v", name, seen.Load(), most, err)
+		}
+	}
+}
+
+// TestSharedBlobHoldsNoJob: while images wait for a layer that they share, the layers of
+// others are brought.
+func TestSharedBlobHoldsNoJob(t *testing.T) {
+	t.Parallel()
+	var shared ocispec.Descriptor
+	var others []ocispec.Descriptor
+	near := source(t, func(b *ocitest.Builder) {
+		for _, repo := range []string{"team/a", "team/b"} {
+			shared = b.RandomLayer(repo, "shared", 2000)
+			b.Image(repo, "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{shared}, Labels: map[string]string{"name": repo}})
+		}
+		for i := range 8 {
+			others = append(others, b.RandomLayer("team/c", fmt.Sprint(i), 2000))
+		}
+		b.Image("team/c", "v1", ocitest.ImageOpts{Layers: others})
+	})
+	came, allCame := atomic.Int64{}, make(chan struct{})
+	far := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, func(r *http.Request) *ocitest.Fault {
+		if r.Method != http.MethodPut {
+			return nil
+		}
+		d := r.URL.Query().Get("digest")
+		switch {
+		case slices.ContainsFunc(others, func(o ocispec.Descriptor) bool { return string(o.Digest) == d }):
+			if came.Add(1) == int64(len(others)) {
+				close(allCame)
+			}
+		case d == string(shared.Digest):
+			select {
+			case <-allCame:
+			case <-time.After(5 * time.Second):
+				t.Error("the other layers wait, too")
+			}
+		}
+		return nil
+	})
+	c := client(t, near.Host, far.Host)
+	m := export(t, c, inventory(t, plan(t, c, bundle.Request{Images: references(t, "quay.io/team/a:v1", "quay.io/team/b:v1", "quay.io/team/c:v1")}), 0))
+	_, err := m.open(t).Import(t.Context(), c, bundle.ImportOptions{Placement: to(t, far.Host), Jobs: 2})
+	check(t, err)
+}
+
+// TestBlobGoesOn: a layer on its way is not given up when another of its image fails:
+// images that share it may wait for it.
+func TestBlobGoesOn(t *testing.T) {
+	t.Parallel()
+	var good, bad ocispec.Descriptor
+	near := source(t, func(b *ocitest.Builder) {
+		good, bad = b.RandomLayer("team/app", "good", 2000), b.RandomLayer("team/app", "bad", 2000)
+		b.Image("team/app", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{good, bad}})
+	})
+	began, refused := make(chan struct{}), make(chan struct{})
+	begin, refuse := sync.OnceFunc(func() { close(began) }), sync.OnceFunc(func() { close(refused) })
+	far := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, func(r *http.Request) *ocitest.Fault {
+		if r.Method != http.MethodPut {
+			return nil
+		}
+		switch r.URL.Query().Get("digest") {
+		case string(bad.Digest):
+			<-began
+			refuse()
+			return &ocitest.Fault{Status: http.StatusForbidden}
+		case string(good.Digest):
+			begin()
+			<-refused
+			<-time.After(100 * time.Millisecond) // there is time to give it up
+		}
+		return nil
+	})
+	c := client(t, near.Host, far.Host)
+	m := export(t, c, inventory(t, plan(t, c, bundle.Request{Images: references(t, "quay.io/team/app:v1")}), 0))
+	results, err := m.open(t).Import(t.Context(), c, bundle.ImportOptions{Placement: to(t, far.Host)})
+	if err == nil || len(results) != 1 || results[0].State != bundle.StateFailed {
+		t.Errorf("%+v, %v", results, err)
+	}
+	if there, err := c.HasBlob(t.Context(), references(t, far.Host+"/team/app:v1")[0], good); err != nil || !there {
+		t.Errorf("the other layer is there: %v, %v", there, err)
 	}
 }
 

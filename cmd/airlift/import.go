@@ -441,7 +441,11 @@ func printResults(w io.Writer, results []bundle.ImageResult) error {
 	for i, state := range states {
 		states[i] = fmt.Sprintf("%d %s", counts[state], state)
 	}
-	_, err := fmt.Fprintf(w, "%s: %s\n", count(len(results), "image"), strings.Join(states, ", "))
+	line := count(len(results), "image")
+	if len(states) > 0 {
+		line += ": " + strings.Join(states, ", ")
+	}
+	_, err := fmt.Fprintln(w, line)
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,7 +15,8 @@ import (
 )
 
 // TestDocumentedJob: our own flags read the command line of the documented
-// Kubernetes Job, and its pods have all the parts, each once.
+// Kubernetes Job, its pods have all the parts, each once, and what it takes for
+// final are exit codes that another try cannot change.
 func TestDocumentedJob(t *testing.T) {
 	data, err := os.ReadFile("../../docs/kubernetes-job.yaml")
 	if err != nil {
@@ -22,8 +24,13 @@ func TestDocumentedJob(t *testing.T) {
 	}
 	var job struct {
 		Spec struct {
-			Completions int
-			Template    struct {
+			Completions      int
+			PodFailurePolicy struct {
+				Rules []struct {
+					OnExitCodes struct{ Values []int }
+				}
+			}
+			Template struct {
 				Spec struct {
 					Containers []struct{ Args []string }
 				}
@@ -32,6 +39,10 @@ func TestDocumentedJob(t *testing.T) {
 	}
 	if err := yaml.Unmarshal(data, &job); err != nil {
 		t.Fatal(err)
+	}
+	rules, final := job.Spec.PodFailurePolicy.Rules, []int{exitUsage, exitMissing, exitDamaged, exitUntrusted, exitAbsent}
+	if len(rules) != 1 || !slices.Equal(rules[0].OnExitCodes.Values, final) {
+		t.Errorf("the exit codes that end it are %v, want %v", rules, final)
 	}
 	parts := map[bundle.Shard]bool{}
 	for index := range job.Spec.Completions {

@@ -17,7 +17,7 @@ import (
 // TestKubernetesJob holds the documented Job against Kubernetes' own types, with no
 // unknown and no doubled field, and against what the API server demands of one
 // (kubernetes, pkg/apis/batch/validation: completions with Indexed, restartPolicy,
-// mounts that are volumes).
+// exit codes in order and of a container, mounts that are volumes).
 func TestKubernetesJob(t *testing.T) {
 	data, err := os.ReadFile("../../docs/kubernetes-job.yaml")
 	if err != nil {
@@ -39,10 +39,17 @@ func TestKubernetesJob(t *testing.T) {
 		t.Errorf("%s, %d completions, %d at once", *spec.CompletionMode, *spec.Completions, *spec.Parallelism)
 	}
 	pod := spec.Template.Spec
-	if pod.RestartPolicy != corev1.RestartPolicyNever && pod.RestartPolicy != corev1.RestartPolicyOnFailure {
-		t.Errorf("restartPolicy %q", pod.RestartPolicy)
+	if pod.RestartPolicy != corev1.RestartPolicyNever {
+		t.Errorf("restartPolicy %q, which a podFailurePolicy does not go with", pod.RestartPolicy)
 	}
 	container := pod.Containers[0]
+	for _, rule := range spec.PodFailurePolicy.Rules {
+		on := rule.OnExitCodes
+		if rule.Action != batchv1.PodFailurePolicyActionFailJob || on.Operator != batchv1.PodFailurePolicyOnExitCodesOpIn || *on.ContainerName != container.Name ||
+			on.Values[0] == 0 || !slices.IsSorted(on.Values) || len(slices.Compact(slices.Clone(on.Values))) != len(on.Values) {
+			t.Errorf("%s on %+v", rule.Action, on)
+		}
+	}
 	for _, mount := range container.VolumeMounts {
 		if !slices.ContainsFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == mount.Name }) {
 			t.Errorf("%s is no volume", mount.Name)
