@@ -2,9 +2,14 @@ package bundle_test
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"maps"
 	"net/http"
+	"os"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,8 +19,24 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/bundle"
+	"airlift/oci"
 	"airlift/oci/ocitest"
 )
+
+// claiming is the rule of a registry that says to have all blobs of a content, under
+// paths with a part.
+func claiming(content *bundle.Content, part string) func(*http.Request) *ocitest.Fault {
+	sizes := map[string]string{}
+	for _, b := range content.Blobs {
+		sizes[string(b.Digest)] = strconv.FormatInt(b.Size, 10)
+	}
+	return func(r *http.Request) *ocitest.Fault {
+		if r.Method == http.MethodHead && strings.Contains(r.URL.Path, part) {
+			return &ocitest.Fault{Status: http.StatusOK, Header: http.Header{"Content-Length": {sizes[path.Base(r.URL.Path)]}}}
+		}
+		return nil
+	}
+}
 
 // TestRegistryMisremembers: one that says to have what it then refuses as unknown
 // is given all of it, once more.
@@ -23,12 +44,7 @@ func TestRegistryMisremembers(t *testing.T) {
 	t.Parallel()
 	m, _ := interrupted(t)
 	host := ocitest.StartRegistry(t).Host
-	proxy := ocitest.Misbehave(t, host, func(r *http.Request) *ocitest.Fault {
-		if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/blobs/") {
-			return &ocitest.Fault{Status: http.StatusOK}
-		}
-		return nil
-	})
+	proxy := ocitest.Misbehave(t, host, claiming(&m.inv.Content, "/blobs/"))
 	results, err := importInto(t.Context(), t, m, proxy.Host, 0)
 	for _, r := range results {
 		if err != nil || r.State != bundle.StateImported {
@@ -36,6 +52,43 @@ func TestRegistryMisremembers(t *testing.T) {
 		}
 	}
 	wantComplete(t, m, host)
+}
+
+// TestSpoiledBlob: a blob whose file has lost bytes at the registry is not there, and no
+// import says so; when the file is removed, as the error says, the next one mends it.
+func TestSpoiledBlob(t *testing.T) {
+	t.Parallel()
+	m, _ := interrupted(t)
+	for size, untagged := range map[int64]bool{0: true, 10: false} {
+		far := ocitest.StartRegistry(t)
+		wantComplete(t, m, far.Host)
+		b := far.Builder()
+		_, raw := b.Manifest("far/team/app1", "v1")
+		var app tree
+		check(t, json.Unmarshal(raw, &app))
+		file := dataFile(far, digest.Digest(app.Layers[1].Digest))
+		check(t, os.Truncate(file, size))
+		if untagged {
+			b.DeleteManifest("far/team/app1", digest.FromBytes(raw))
+		}
+		check(t, b.Err())
+		again := func() bundle.ImageResult {
+			results, err := m.open(t).Import(t.Context(), client(t, far.Host), bundle.ImportOptions{Placement: to(t, far.Host+"/far"), Force: true})
+			i := slices.IndexFunc(results, func(r bundle.ImageResult) bool { return r.Reference == "quay.io/team/app1:v1" })
+			if (err == nil) != (results[i].State == bundle.StateImported) || err != nil && !errors.Is(err, oci.ErrOtherSize) {
+				t.Errorf("%d bytes, untagged %v: %v", size, untagged, err)
+			}
+			return results[i]
+		}
+		if r := again(); r.State != bundle.StateFailed || !strings.Contains(r.Reason, fmt.Sprintf("team/app1 has %d bytes of blob %s, not %d", size, app.Layers[1].Digest, app.Layers[1].Size)) {
+			t.Errorf("%d bytes, untagged %v: it is %s, %s", size, untagged, r.State, r.Reason)
+		}
+		check(t, os.Remove(file))
+		if r := again(); r.State != bundle.StateImported {
+			t.Errorf("%d bytes, untagged %v, removed: it is %s, %s", size, untagged, r.State, r.Reason)
+		}
+		newCrawler(far.Host).look(t)
+	}
 }
 
 // TestCollectedChild: an index whose child the registry has lost is not there,

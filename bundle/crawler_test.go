@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/bundle"
@@ -76,17 +79,17 @@ func (c *crawler) tag(repo, tag string) (faults []string, err error) {
 
 // follow gives what is not there of a node and all below it.
 func (c *crawler) follow(repo, ref string) (faults []string, err error) {
-	status, digest, raw, err := c.get(http.MethodGet, repo+"/manifests/"+ref)
+	got, err := c.get(http.MethodGet, repo+"/manifests/"+ref)
 	switch {
 	case err != nil:
 		return nil, err
-	case status != http.StatusOK:
-		return []string{fmt.Sprintf("manifest %s: %d", ref, status)}, nil
-	case c.whole[repo+"@"+digest]:
+	case got.status != http.StatusOK:
+		return []string{fmt.Sprintf("manifest %s: %d", ref, got.status)}, nil
+	case c.whole[repo+"@"+got.digest]:
 		return nil, nil
 	}
 	var n tree
-	if err := json.Unmarshal(raw, &n); err != nil {
+	if err := json.Unmarshal(got.body, &n); err != nil {
 		return nil, err
 	}
 	for _, child := range n.Manifests {
@@ -100,53 +103,62 @@ func (c *crawler) follow(repo, ref string) (faults []string, err error) {
 		faults = append(faults, below...)
 	}
 	for _, blob := range n.blobs() {
-		status, _, _, err := c.get(http.MethodHead, repo+"/blobs/"+blob.Digest)
+		got, err := c.get(http.MethodHead, repo+"/blobs/"+blob.Digest)
 		if err != nil {
 			return nil, err
 		}
-		if status != http.StatusOK {
-			faults = append(faults, fmt.Sprintf("blob %s: %d", blob.Digest, status))
+		if got.status != http.StatusOK || got.length != blob.Size {
+			faults = append(faults, fmt.Sprintf("blob %s: %d, %d bytes of %d", blob.Digest, got.status, got.length, blob.Size))
 		}
 	}
-	c.whole[repo+"@"+digest] = len(faults) == 0
+	c.whole[repo+"@"+got.digest] = len(faults) == 0
 	return faults, nil
 }
 
 func (c *crawler) list(path string, into any) error {
-	status, _, raw, err := c.get(http.MethodGet, path)
-	if err != nil || status == http.StatusNotFound { // a repository without tags
+	got, err := c.get(http.MethodGet, path)
+	if err != nil || got.status == http.StatusNotFound { // a repository without tags
 		return err
 	}
-	return json.Unmarshal(raw, into)
+	return json.Unmarshal(got.body, into)
 }
 
 // get asks again for what the registry cannot say while it writes: it writes the
 // link of a tag in place, and a reader that comes between meets an empty file.
-func (c *crawler) get(method, path string) (status int, digest string, body []byte, err error) {
+func (c *crawler) get(method, path string) (got crawled, err error) {
 	for end := time.Now().Add(patience); time.Now().Before(end); {
-		status, digest, body, err = c.ask(method, path)
-		if status != http.StatusInternalServerError {
+		got, err = c.ask(method, path)
+		if got.status != http.StatusInternalServerError {
 			break
 		}
 	}
-	return status, digest, body, err
+	return got, err
 }
 
-func (c *crawler) ask(method, path string) (status int, digest string, body []byte, err error) {
+// crawled is an answer.
+type crawled struct {
+	status int
+	digest string
+	length int64 // as it says
+	body   []byte
+}
+
+func (c *crawler) ask(method, path string) (got crawled, err error) {
 	req, err := http.NewRequest(method, "http://"+c.host+"/v2/"+path, nil)
 	if err != nil {
-		return 0, "", nil, err
+		return got, err
 	}
 	req.Header["Accept"] = []string{
 		ocitest.DockerManifest, ocitest.DockerList, ocispec.MediaTypeImageManifest, ocispec.MediaTypeImageIndex,
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return 0, "", nil, err
+		return got, err
 	}
 	defer resp.Body.Close()
-	body, err = io.ReadAll(resp.Body)
-	return resp.StatusCode, resp.Header.Get("Docker-Content-Digest"), body, err
+	got = crawled{status: resp.StatusCode, digest: resp.Header.Get("Docker-Content-Digest"), length: resp.ContentLength}
+	got.body, err = io.ReadAll(resp.Body)
+	return got, err
 }
 
 // lookFor crawls once for what is left of a content, and reports.
@@ -174,10 +186,10 @@ func (c *crawler) look(t *testing.T) {
 
 // blobsOf are the digests of all blobs that a node needs, and those below it.
 func (c *crawler) blobsOf(t *testing.T, repo, ref string) (blobs []string) {
-	_, _, raw, err := c.get(http.MethodGet, repo+"/manifests/"+ref)
+	got, err := c.get(http.MethodGet, repo+"/manifests/"+ref)
 	var n tree
 	if err == nil {
-		err = json.Unmarshal(raw, &n)
+		err = json.Unmarshal(got.body, &n)
 	}
 	check(t, err)
 	for _, b := range n.blobs() {
@@ -218,20 +230,27 @@ func (c *crawler) poll(t *testing.T) (stop func()) {
 	}
 }
 
+// dataFile is where distribution keeps a blob.
+func dataFile(far *ocitest.Registry, d digest.Digest) string {
+	return filepath.Join(far.Root, "docker/registry/v2/blobs/sha256", d.Encoded()[:2], d.Encoded(), "data")
+}
+
 // TestCrawler finds what was taken away from an image, at any depth.
 func TestCrawler(t *testing.T) {
 	t.Parallel()
-	var layer, child, config ocispec.Descriptor
+	var layer, child, config, torn ocispec.Descriptor
 	far := source(t, func(b *ocitest.Builder) {
 		everyShape(b)
 		layer = twoImages(b)
 		config = b.Blob("crawled/config", []byte("{}"))
 		b.Image("crawled/config", "v1", ocitest.ImageOpts{Config: &config})
+		torn = b.RandomLayer("crawled/torn", "torn", 10)
+		b.Image("crawled/torn", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{torn}})
 		child = b.Image("crawled/index", "", ocitest.ImageOpts{Layers: []ocispec.Descriptor{b.RandomLayer("crawled/index", "x", 10)}})
 		b.Index("crawled/index", "v1", false, b.Index("crawled/index", "", false, child))
 	})
 	c := newCrawler(far.Host)
-	if faults, err := c.crawl(); err != nil || len(faults) > 0 || c.tags < 12 {
+	if faults, err := c.crawl(); err != nil || len(faults) > 0 || c.tags < 13 {
 		t.Fatalf("%d tags, %s, %v", c.tags, faults, err)
 	}
 	b := far.Builder()
@@ -239,6 +258,7 @@ func TestCrawler(t *testing.T) {
 		func() { b.DeleteBlob("team/large", layer.Digest) },
 		func() { b.DeleteBlob("crawled/config", config.Digest) },
 		func() { b.DeleteManifest("crawled/index", child.Digest) },
+		func() { check(t, os.Truncate(dataFile(far, torn.Digest), 0)) },
 	} {
 		before, err := newCrawler(far.Host).crawl()
 		check(t, err)

@@ -82,7 +82,7 @@ func (im *Importer) Close(ctx context.Context) {
 	}
 	for _, b := range im.push.blobs {
 		if b.begun != nil {
-			b.begun.cancel(ctx)
+			b.begun.upload.Cancel(ctx)
 		}
 	}
 }

@@ -550,12 +550,7 @@ func TestIncrementMisremembered(t *testing.T) {
 	one := increment(t, c, bundle.Request{Images: references(t, "quay.io/team/one:v1")}, 1, 0)
 	two := increment(t, c, bundle.Request{Images: references(t, "quay.io/team/two:v1")}, 2, 0, one.since(t))
 	far := ocitest.StartRegistry(t)
-	dst := ocitest.Misbehave(t, far.Host, func(r *http.Request) *ocitest.Fault {
-		if r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/team/two/blobs/") {
-			return &ocitest.Fault{Status: http.StatusOK}
-		}
-		return nil
-	})
+	dst := ocitest.Misbehave(t, far.Host, claiming(&two.inv.Content, "/team/two/blobs/"))
 	receipt, err := one.into(t, dst.Host, bundle.ImportOptions{})
 	check(t, err)
 	_, err = two.into(t, dst.Host, bundle.ImportOptions{})

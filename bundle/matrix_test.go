@@ -43,6 +43,7 @@ func kinds() []kind {
 		{name: "answer lost", fault: ocitest.Fault{Lose: true}, heals: true},
 		{name: "request cut", fault: ocitest.Fault{CutUpload: true, At: 500}, heals: true},
 		{name: "request broken off", fault: ocitest.Fault{BreakUpload: true, At: 300}},
+		{name: "request corrupt", fault: ocitest.Fault{CorruptUpload: true, At: 10}},
 		{name: "408", fault: ocitest.Fault{Status: 408}, heals: true},
 		{name: "429", fault: ocitest.Fault{Status: 429}, heals: true},
 		{name: "429, later", fault: later("0"), heals: true},
@@ -267,9 +268,9 @@ func (c cell) wantClaims(t *testing.T, m medium, host string, results []bundle.I
 		case bundle.StateImported, bundle.StatePresent:
 			for _, name := range r.Names {
 				at := references(t, name)[0] // the proxy's name for it
-				status, _, raw, asked := newCrawler(host).get(http.MethodGet, at.Repository+"/manifests/"+at.Tag)
-				if asked != nil || status != http.StatusOK || digest.FromBytes(raw) != r.Digest {
-					t.Errorf("%s is said to be %s, but: %d, %v", name, r.State, status, asked)
+				got, asked := newCrawler(host).get(http.MethodGet, at.Repository+"/manifests/"+at.Tag)
+				if asked != nil || got.status != http.StatusOK || digest.FromBytes(got.body) != r.Digest {
+					t.Errorf("%s is said to be %s, but: %d, %v", name, r.State, got.status, asked)
 				}
 			}
 		default:

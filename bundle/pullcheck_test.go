@@ -174,7 +174,7 @@ func TestWhatCannotBePulled(t *testing.T) {
 		{"no manifest", false, "GET", "/in/shapes/oci/manifests/", gone, "404"},
 		{"no child", false, "GET", "/in/shapes/list/manifests/" + child.String(), gone, "404"},
 		{"no blob", false, "HEAD", "/in/shapes/oci/blobs/", gone, "404"},
-		{"a blob of another size", false, "HEAD", "/in/shapes/oci/blobs/", &ocitest.Fault{Header: http.Header{"Content-Length": {"7"}}}, "the registry has 7 bytes of blob"},
+		{"a blob of another size", false, "HEAD", "/in/shapes/oci/blobs/", &ocitest.Fault{Header: http.Header{"Content-Length": {"7"}}}, "/in/shapes/oci has 7 bytes of blob"},
 		{"denied", false, "GET", "/in/shapes/oci/manifests/", &ocitest.Fault{Status: 403}, "403"},
 		{"no HEAD of blobs", false, "HEAD", "/in/shapes/oci/blobs/", &ocitest.Fault{Status: 405}, ""},
 		{"other bytes of a manifest", false, "GET", "/in/shapes/oci/manifests/", &ocitest.Fault{Corrupt: true, At: 5}, ""},

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -22,16 +21,6 @@ type begunUpload struct {
 	upload *oci.Upload
 	sum    hash.Hash
 	done   int64 // bytes that the registry has
-}
-
-// cancelTime is how long a registry may take to forget an upload.
-const cancelTime = 10 * time.Second
-
-// cancel gives the upload up, even after an interruption.
-func (u *begunUpload) cancel(ctx context.Context) {
-	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), cancelTime)
-	defer end()
-	u.upload.Cancel(ctx)
 }
 
 // elsewhere brings a blob that is not at hand as a whole: copied from where the
@@ -122,7 +111,7 @@ func (p *pusher) append(ctx context.Context, e Entry, u *begunUpload, v *volumeS
 	}
 	section := io.TeeReader(&contextReader{ctx, v.section(e.data()+u.done, n)}, u.sum)
 	if err := u.upload.Append(ctx, section, n); err != nil {
-		u.cancel(ctx)
+		u.upload.Cancel(ctx)
 		return err
 	}
 	u.done += n
@@ -131,7 +120,7 @@ func (p *pusher) append(ctx context.Context, e Entry, u *begunUpload, v *volumeS
 
 func (p *pusher) commit(ctx context.Context, b *pushedBlob, u *begunUpload) error {
 	if digest.NewDigest(digest.SHA256, u.sum) != b.entry.Digest {
-		u.cancel(ctx)
+		u.upload.Cancel(ctx)
 		b.damaged = p.im.damaged(p.im.volumes[0], b.entry, errors.New("the contents, of several volumes, have another digest"))
 		return b.damaged
 	}

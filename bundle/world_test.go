@@ -42,7 +42,10 @@ type tree struct {
 	Manifests []pointer
 }
 
-type pointer struct{ Digest, MediaType string }
+type pointer struct {
+	Digest, MediaType string
+	Size              int64
+}
 
 // blobs are the config and the layers.
 func (n tree) blobs() []pointer {

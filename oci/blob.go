@@ -34,6 +34,11 @@ func (c *Client) Blob(ctx context.Context, r Reference, d ocispec.Descriptor) (i
 // some are none without asking. The reader ends with the context; it must be
 // closed. A connection is used again only if its reader was read to io.EOF.
 func (c *Client) BlobRange(ctx context.Context, r Reference, d ocispec.Descriptor, offset, length int64) (io.ReadCloser, error) {
+	return c.openBlob(ctx, c.Locate(r), pull, d, offset, length)
+}
+
+// openBlob is BlobRange at the place itself, with a login for what it is read for.
+func (c *Client) openBlob(ctx context.Context, from Reference, as action, d ocispec.Descriptor, offset, length int64) (io.ReadCloser, error) {
 	if err := checkDigest(d.Digest); err != nil {
 		return nil, fmt.Errorf("open blob: %w", err)
 	}
@@ -43,8 +48,7 @@ func (c *Client) BlobRange(ctx context.Context, r Reference, d ocispec.Descripto
 	if offset < 0 || length < 0 || offset > d.Size-length {
 		return nil, fmt.Errorf("open blob %s: it has no %d bytes from byte %d on", d.Digest, length, offset)
 	}
-	from := c.Locate(r)
-	b := &blob{ctx: ctx, client: c, from: from, d: d, offset: offset, end: offset + length, attempts: c.attempts(from.Registry), read: time.Now()}
+	b := &blob{ctx: ctx, client: c, from: from, as: as, d: d, offset: offset, end: offset + length, attempts: c.attempts(from.Registry), read: time.Now()}
 	for b.body == nil && (length > 0 || d.Size == 0) {
 		if err := b.open(); err != nil {
 			if err := b.attempts.next(ctx, err); err != nil {
@@ -60,6 +64,7 @@ type blob struct {
 	ctx      context.Context
 	client   *Client
 	from     Reference
+	as       action
 	d        ocispec.Descriptor
 	attempts *attempts
 
@@ -177,7 +182,7 @@ func (b *blob) discard() error {
 // open asks the registry for what is left. If that is everything, not as a range:
 // so the size is seen.
 func (b *blob) open() error {
-	q := ask(http.MethodGet, b.from, pull, "/blobs/"+string(b.d.Digest), http.StatusOK)
+	q := ask(http.MethodGet, b.from, b.as, "/blobs/"+string(b.d.Digest), http.StatusOK)
 	ranged := (b.offset > 0 || b.end < b.d.Size) && !b.whole
 	if ranged {
 		q.header.Set("Range", fmt.Sprintf("bytes=%d-%d", b.offset, b.end-1))
@@ -193,7 +198,7 @@ func (b *blob) open() error {
 	}
 	if err := b.accept(resp); err != nil {
 		resp.Body.Close()
-		return requestError(q.method, q.url, err)
+		return err
 	}
 	b.body = resp.Body
 	return nil
@@ -206,10 +211,7 @@ func (b *blob) accept(resp *http.Response) error {
 			b.ignored()
 		}
 		b.skip = b.offset
-		if n := resp.ContentLength; n >= 0 && n != b.d.Size {
-			return fmt.Errorf("the registry has %d bytes of it, not %d: %w", n, b.d.Size, ErrOtherSize)
-		}
-		return nil
+		return checkSize(b.from, b.d, resp.ContentLength)
 	}
 	var first, last, total int64
 	said := resp.Header.Get("Content-Range")
@@ -221,11 +223,11 @@ func (b *blob) accept(resp *http.Response) error {
 		}
 	}
 	if first == b.offset && total != b.d.Size {
-		return fmt.Errorf("the registry has %d bytes of it, not %d: %w", total, b.d.Size, ErrOtherSize)
+		return checkSize(b.from, b.d, total)
 	}
 	if first != b.offset || last < first || last >= b.end {
 		b.ignored()
-		return transientError{fmt.Errorf("%w: %q", errRange, clean(said))}
+		return transientError{requestError(resp.Request.Method, resp.Request.URL, fmt.Errorf("%w: %q", errRange, clean(said)))}
 	}
 	b.skip = 0
 	return nil

@@ -119,11 +119,11 @@ func TestBlobOfWrongSize(t *testing.T) {
 		handler http.HandlerFunc
 		second  http.HandlerFunc
 	}{
-		"longer, as it says":  {"10001 bytes of it, not 10000", told(append(data[:10_000:10_000], 1)), nil},
-		"shorter, as it says": {"9999 bytes of it, not 10000", told(data[:9_999]), nil},
+		"longer, as it says":  {"10001 bytes of blob sha256:", told(append(data[:10_000:10_000], 1)), nil},
+		"shorter, as it says": {"9999 bytes of blob sha256:", told(data[:9_999]), nil},
 		"longer, untold":      {"more than was asked for: the bytes up to 10000 of 10000", untold(append(data[:10_000:10_000], 1)), nil},
 		"shorter, untold":     {"unexpected EOF", untold(data[:9_999]), nil},
-		"total differs": {"10001 bytes of it, not 10000", cutAfter(data, 5_000), func(w http.ResponseWriter, _ *http.Request) {
+		"total differs": {"10001 bytes of blob sha256:", cutAfter(data, 5_000), func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Range", "bytes 5000-9999/10001")
 			w.WriteHeader(http.StatusPartialContent)
 			_, _ = w.Write(data[5_000:])
@@ -152,7 +152,7 @@ func TestEmptyBlob(t *testing.T) {
 	}
 	s = serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "x") })
 	_, err = readBlob(t, client(t, s.host), s, nil)
-	wantError(t, err, "1 bytes of it, not 0")
+	wantError(t, err, " has 1 bytes of blob sha256:")
 }
 
 // Tries are counted while nothing comes; each byte makes them count anew.

@@ -35,6 +35,7 @@ func (c *Client) PutBlob(ctx context.Context, r Reference, d ocispec.Descriptor,
 			a.progress()
 		}
 		if err := a.next(ctx, err); err != nil {
+			p.drop(ctx)
 			return err
 		}
 	}
@@ -49,7 +50,11 @@ func (c *Client) PutBlobOnce(ctx context.Context, r Reference, d ocispec.Descrip
 	p := blobPush{client: c, to: r, blob: d, once: true, open: func() (io.ReadCloser, error) { return io.NopCloser(source), nil }}
 	for {
 		err := p.try(ctx)
-		if err == nil || !p.advanced || source.read {
+		if err == nil {
+			return nil
+		}
+		if !p.advanced || source.read {
+			p.drop(ctx)
 			return plain(err)
 		}
 	}
@@ -98,14 +103,12 @@ func (p *blobPush) try(ctx context.Context) error {
 	}
 	source, err := p.open()
 	if err != nil {
-		p.upload.Cancel(ctx)
 		return err
 	}
 	defer source.Close()
 	resumed := p.upload.done > 0
 	err = p.send(ctx, source)
 	if failure := (*sourceError)(nil); errors.As(err, &failure) {
-		p.upload.Cancel(ctx)
 		return failure.error
 	}
 	switch {
@@ -115,6 +118,9 @@ func (p *blobPush) try(ctx context.Context) error {
 	case isCode(err, "BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"):
 		p.upload = nil
 		return transientError{err} // it has forgotten the upload: begin another
+	case isCode(err, "DIGEST_INVALID"): // it is the network that changed a byte, for the reader has found them right
+		p.upload, p.fresh = nil, p.fresh || resumed
+		return transientError{err}
 	case resumed && IsRefusal(err):
 		p.fresh = !isStatus(err, http.StatusRequestedRangeNotSatisfiable) // it was still writing when it was asked
 		return transientError{err}                                        // else what it kept was not what was sent
@@ -134,15 +140,24 @@ func (p *blobPush) begin(ctx context.Context) (there bool, err error) {
 		if has, asked := p.client.HasBlob(ctx, p.to, p.blob); has && asked == nil {
 			return true, nil
 		}
+		p.drop(ctx)
 	}
 	p.upload, err = p.client.BeginUpload(ctx, p.to, p.blob)
 	return false, err
 }
 
+// drop gives up what the last try left.
+func (p *blobPush) drop(ctx context.Context) {
+	if p.upload != nil {
+		p.upload.Cancel(ctx)
+		p.upload = nil
+	}
+}
+
 // send sends what the registry does not have yet.
 func (p *blobPush) send(ctx context.Context, source io.Reader) error {
 	u := p.upload
-	u.expect = p.once
+	u.once = p.once
 	if _, err := io.CopyN(io.Discard, source, u.done); err != nil {
 		return &sourceError{err}
 	}
@@ -163,29 +178,37 @@ var pieceSizes = []int64{64 << 20, 16 << 20, 4 << 20, 1 << 20}
 // piece is how much of a blob a registry is sent with one request; 0 = all of it,
 // and that it is all.
 func (c *Client) piece(registry string) int64 {
-	size, _ := c.pieces.Load(registry)
-	n, _ := size.(int64)
-	return n
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pieces[registry]
+}
+
+// shrink lets a registry have pieces of at most a size from now on. What it answers
+// to a large blob may come after smaller ones were refused.
+func (c *Client) shrink(registry string, size int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := c.pieces[registry]; now == 0 || size < now {
+		c.pieces[registry] = size
+	}
 }
 
 // adapt makes the pieces smaller if that is what an answer asks for: 413 is that
 // of a proxy with a limit; others say that a blob cannot come with the request that
 // ends its upload.
 func (p *blobPush) adapt(ctx context.Context, err error) bool {
-	c, registry := p.client, p.to.Registry
 	size := int64(0)
-	switch now := c.piece(registry); {
-	case isStatus(err, http.StatusRequestEntityTooLarge):
-		size = smallerPiece(p.upload.sent)
-	case now == 0 && isPutRefused(err):
+	switch u := p.upload; {
+	case isStatus(err, http.StatusRequestEntityTooLarge) && u.sent > u.least:
+		size = smallerPiece(u.sent)
+	case isPutRefused(err) && u.done == 0 && p.blob.Size > 0:
 		size = MaxBlobSize
 	}
 	if size == 0 {
 		return false
 	}
-	c.pieces.Store(registry, size)
-	p.upload.Cancel(ctx)
-	p.upload = nil
+	p.client.shrink(p.to.Registry, size)
+	p.drop(ctx)
 	return true
 }
 
@@ -243,6 +266,11 @@ func least(h http.Header) int64 {
 // patch sends the next size bytes, which are all that the source has, in pieces.
 func (u *Upload) patch(ctx context.Context, source io.Reader, size int64) error {
 	for end := u.done + size; u.done < end; {
+		if u.once {
+			if err := u.probe(ctx); err != nil {
+				return err
+			}
+		}
 		n := end - u.done
 		piece := source
 		if most := u.client.piece(u.to.Registry); most > 0 && n > max(most, u.least) {

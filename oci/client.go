@@ -51,14 +51,14 @@ type Client struct {
 	commit   time.Duration
 
 	rangeless sync.Map // registries that know no ranges
-	pieces    sync.Map // registries that take no whole blobs: how much they take
 	notices   notices
 
 	mu          sync.Mutex
 	greetings   map[string]*once[*greeting] // by registry
 	sessions    map[sessionKey]*once[*http.Client]
 	paces       map[string]*pace
-	noReferrers map[string]bool // registries known to have no referrers API
+	pieces      map[string]int64 // of registries that take no whole blobs: how much they take
+	noReferrers map[string]bool  // registries known to have no referrers API
 }
 
 // NewClient makes a client. It connects to nothing, but reads the files that
@@ -69,7 +69,7 @@ func NewClient(o Options) (*Client, error) {
 		mirrors: o.Mirrors, insecure: map[string]bool{}, certs: o.CertDirs,
 		backoff: orElse(o.Backoff, 500*time.Millisecond), tries: orElse(o.Tries, 5), jobs: orElse(o.Jobs, 8),
 		knownAs: o.KnownAs, stall: stall, idle: idleLimit, commit: commitStalls * stall,
-		greetings: map[string]*once[*greeting]{}, sessions: map[sessionKey]*once[*http.Client]{}, paces: map[string]*pace{}, noReferrers: map[string]bool{},
+		greetings: map[string]*once[*greeting]{}, sessions: map[sessionKey]*once[*http.Client]{}, paces: map[string]*pace{}, pieces: map[string]int64{}, noReferrers: map[string]bool{},
 		notices: notices{tell: o.Notice, limit: min(noticeLimit, stall/6), told: map[string]time.Time{}},
 	}
 	for _, host := range o.Insecure {

@@ -208,7 +208,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 		})
 		_, err := client(t, s.host).Node(background, parse(t, s.host+"/a"))
 		var answer *oci.StatusError
-		if !errors.As(err, &answer) || answer.RetryAfter < 59*time.Minute || len(s.seen()) != 1 {
+		if !errors.As(err, &answer) || answer.RetryAfter < 59*time.Minute || len(s.seen()) != 1 || !strings.Contains(err.Error(), "again in "+answer.RetryAfter.Round(time.Second).String()) {
 			t.Errorf("%s: %d tries, %v", value, len(s.seen()), err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,7 +72,7 @@ func TestNotices(t *testing.T) {
 				wait()
 			}
 		}, func(c *oci.Client, r oci.Reference) error {
-			_, err := c.HasBlob(background, r, someBlob)
+			_, err := c.HasBlob(background, r, blobOf(nil))
 			return err
 		}},
 		"data": {"no data from %s for %s", func(w http.ResponseWriter, r *http.Request, wait func()) {
@@ -163,7 +164,7 @@ func TestNoticesOnce(t *testing.T) {
 	var all sync.WaitGroup
 	for range connections {
 		all.Go(func() {
-			if _, err := c.HasBlob(background, parse(t, s.host+"/a"), someBlob); err != nil {
+			if _, err := c.HasBlob(background, parse(t, s.host+"/a"), blobOf(nil)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -276,5 +277,35 @@ func TestNoticesOfUs(t *testing.T) {
 	all.Wait()
 	if len(l.told()) > 0 {
 		t.Errorf("told %q", l.told())
+	}
+}
+
+// TestNoticesEndWithTry: a registry that answers while the source of an upload is read
+// is not waited for any more when that goes on.
+func TestNoticesEndWithTry(t *testing.T) {
+	ended := make(chan struct{})
+	s := uploads(t, func(w http.ResponseWriter, r *http.Request) {
+		control := http.NewResponseController(w)
+		_ = control.EnableFullDuplex()
+		w.Header().Set("Content-Length", "0")
+		w.WriteHeader(http.StatusInsufficientStorage)
+		_ = control.Flush()
+		_, _ = io.Copy(io.Discard, r.Body) // until the connection is closed
+		close(ended)
+	})
+	const limit = 200 * time.Millisecond
+	var told atomic.Int32
+	c := newClient(t, oci.Options{Insecure: []string{s.host}, Stall: 6 * limit, Notice: func(text string) {
+		if strings.Contains(text, "has taken no data") {
+			told.Add(1)
+		}
+	}})
+	data := bytesOf(300_000)
+	err := c.PutBlob(background, parse(t, s.host+"/a"), blobOf(data), func() (io.ReadCloser, error) {
+		return io.NopCloser(io.MultiReader(bytes.NewReader(data[:200_000]), &waitingReader{Reader: bytes.NewReader(data[200_000:]), wait: func() { <-ended }})), nil
+	})
+	<-time.After(3 * limit)
+	if err == nil || told.Load() > 0 {
+		t.Errorf("somebody was told of it after it had ended: %v", err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 const goodAnswers = 10
 
 // pace is how a registry wants to be asked: by how many requests of pushes at
-// once, which halves when it is overloaded and grows back slowly, and from when
+// once, which halves when it fails or has too many and grows back slowly, and from when
 // on, if it said so. Pulls keep to the latter alone: a push may read what it sends
 // from the same registry, and must not wait for itself.
 type pace struct {
@@ -43,27 +43,40 @@ func (c *Client) pace(registry string) *pace {
 // paced does one try of a request when its registry wants it.
 func (c *Client) paced(ctx context.Context, q request, try func() (*http.Response, error)) (*http.Response, error) {
 	p := c.pace(q.session.registry)
-	before := 0
 	if q.session.action == push {
-		var err error
-		if before, err = p.enter(ctx); err != nil {
-			return nil, err
-		}
-		defer p.leave()
+		return c.limited(ctx, p, q.session.registry, try)
 	}
+	return p.ask(ctx, try)
+}
+
+// limited is one of the requests that there may be so many of at once.
+func (c *Client) limited(ctx context.Context, p *pace, registry string, try func() (*http.Response, error)) (*http.Response, error) {
+	before, err := p.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer p.leave()
+	resp, err := p.ask(ctx, try)
+	var answer *StatusError
+	switch {
+	case errors.As(err, &answer) && isOverload(answer.Status):
+		if limit, less := p.less(before); less {
+			c.notices.about("pace", registry, fmt.Sprintf("%s answers %d: it gets at most %d requests at once", registry, answer.Status, limit))
+		}
+	case err == nil || answer != nil:
+		p.more()
+	}
+	return resp, err
+}
+
+// ask does one try when the registry may be asked, and heeds when it may be again.
+func (p *pace) ask(ctx context.Context, try func() (*http.Response, error)) (*http.Response, error) {
 	if err := p.rest(ctx); err != nil {
 		return nil, err
 	}
 	resp, err := try()
-	var answer *StatusError
-	switch {
-	case errors.As(err, &answer) && isOverload(answer.Status):
+	if answer := (*StatusError)(nil); errors.As(err, &answer) && isOverload(answer.Status) {
 		p.pause(answer.RetryAfter)
-		if limit, less := p.less(before); less && q.session.action == push {
-			c.notices.about("pace", q.session.registry, fmt.Sprintf("%s is overloaded (%d): it gets at most %d requests at once", q.session.registry, answer.Status, limit))
-		}
-	case err == nil || answer != nil:
-		p.more()
 	}
 	return resp, err
 }
@@ -143,13 +156,18 @@ func (p *pace) pause(d time.Duration) {
 	}
 }
 
-// rest waits until the registry may be asked.
+// rest waits until the registry may be asked. Meanwhile others may hear that it is to
+// be later.
 func (p *pace) rest(ctx context.Context) error {
-	p.mu.Lock()
-	wait := time.Until(p.until)
-	p.mu.Unlock()
-	if wait <= 0 {
-		return nil
+	for {
+		p.mu.Lock()
+		wait := time.Until(p.until)
+		p.mu.Unlock()
+		if wait <= 0 {
+			return nil
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
 	}
-	return sleep(ctx, wait)
 }

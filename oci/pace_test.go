@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,7 +74,7 @@ func TestOverload(t *testing.T) {
 	var all sync.WaitGroup
 	for range 17 { // 8 and 4 of them are asked again
 		all.Go(func() {
-			if _, err := client.HasBlob(background, parse(t, s.host+"/a"), someBlob); err != nil {
+			if _, err := client.HasBlob(background, parse(t, s.host+"/a"), blobOf(nil)); err != nil {
 				t.Error(err)
 			}
 		})
@@ -81,7 +83,7 @@ func TestOverload(t *testing.T) {
 	if len(c.most) != len(c.rounds) || c.fault != "" {
 		t.Errorf("%d rounds of %d; %s", len(c.most), len(c.rounds), c.fault)
 	}
-	if want := s.host + " is overloaded (429): it gets at most 4 requests at once"; len(told) == 0 || told[0] != want {
+	if want := s.host + " answers 429: it gets at most 4 requests at once"; len(told) == 0 || told[0] != want {
 		t.Errorf("told %q, want first %q", told, want)
 	}
 	if n := client.Paces(s.host); n < 3 {
@@ -89,16 +91,50 @@ func TestOverload(t *testing.T) {
 	}
 }
 
+// TestPullsHaveNoPace: what a registry answers to pulls says nothing of how many pushes
+// it can take at once.
+func TestPullsHaveNoPace(t *testing.T) {
+	var status atomic.Int32
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(int(status.Load())) })
+	client := newClient(t, oci.Options{Insecure: []string{s.host}, Jobs: 4})
+	ask := func(does int32, times int, do func() error) {
+		status.Store(does)
+		for range times {
+			_ = do()
+		}
+	}
+	pull := func() error { return client.CanPullBlob(background, parse(t, s.host+"/a"), blobOf(nil)) }
+	ask(429, 2, pull)
+	if n := client.Paces(s.host); n != 4 {
+		t.Errorf("after pulls that failed it gets %d at once", n)
+	}
+	ask(429, 1, func() error { _, err := client.HasBlob(background, parse(t, s.host+"/a"), blobOf(nil)); return err })
+	before := client.Paces(s.host)
+	ask(200, 50, pull)
+	if n := client.Paces(s.host); n != before || n == 4 {
+		t.Errorf("after good pulls it gets %d at once, not %d", n, before)
+	}
+}
+
 // TestRetryAfterHoldsAll: when one request was told to wait, no other goes to that
-// registry before.
+// registry before; and when another is told to wait for longer, those that wait do so too.
 func TestRetryAfterHoldsAll(t *testing.T) {
 	var mu sync.Mutex
 	var until time.Time
+	waiting, lates := make(chan struct{}), 0
 	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		late := strings.HasPrefix(r.URL.Path, "/v2/late/")
+		if late {
+			<-waiting
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
-		case r.URL.Path == "/v2/":
+		case late && lates == 0:
+			lates++
+			until = time.Now().Add(2 * time.Second)
+			w.Header().Set("Retry-After", "2")
+			w.WriteHeader(http.StatusServiceUnavailable)
 		case until.IsZero():
 			until = time.Now().Add(time.Second)
 			w.Header().Set("Retry-After", "1")
@@ -107,12 +143,18 @@ func TestRetryAfterHoldsAll(t *testing.T) {
 			t.Errorf("%s %s came %s early", r.Method, r.URL.Path, time.Until(until))
 		}
 	})
-	client := newClient(t, oci.Options{Insecure: []string{s.host}, Backoff: time.Microsecond})
+	release := sync.OnceFunc(func() { close(waiting) })
+	t.Cleanup(release) // whatever fails, the server can be closed
+	client := newClient(t, oci.Options{Insecure: []string{s.host}, Tries: 2})
 	var all sync.WaitGroup
+	all.Go(func() { _, _ = client.HasBlob(background, parse(t, s.host+"/late"), blobOf(nil)) })
+	for len(s.seen()) == 0 {
+		runtime.Gosched()
+	}
 	ended := make(chan struct{})
 	all.Go(func() {
 		defer close(ended)
-		_, _ = client.HasBlob(background, parse(t, s.host+"/a"), someBlob)
+		_, _ = client.HasBlob(background, parse(t, s.host+"/a"), blobOf(nil))
 	})
 	for client.Rests(s.host) == 0 { // until it was told
 		select {
@@ -123,10 +165,12 @@ func TestRetryAfterHoldsAll(t *testing.T) {
 		}
 	}
 	for _, do := range []func(){
-		func() { _, _ = client.HasBlob(background, parse(t, s.host+"/b"), someBlob) },
+		func() { _, _ = client.HasBlob(background, parse(t, s.host+"/b"), blobOf(nil)) },
 		func() { _, _ = client.Node(background, parse(t, s.host+"/c:t")) },
 	} {
 		all.Go(do)
 	}
+	<-time.After(200 * time.Millisecond) // they rest by now
+	release()
 	all.Wait()
 }

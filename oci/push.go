@@ -3,6 +3,7 @@ package oci
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -66,31 +67,15 @@ func headDescriptor(resp *http.Response) ocispec.Descriptor {
 // Kept is Node at the place itself, not at a mirror, with the login for pushing.
 func (c *Client) Kept(ctx context.Context, r Reference) (Node, error) { return c.node(ctx, r, push) }
 
-// HasBlob asks whether the repository of r has a blob. It is an error if it says to
-// have another size: then it is not the registry that answers.
-func (c *Client) HasBlob(ctx context.Context, r Reference, d ocispec.Descriptor) (bool, error) {
-	resp, err := c.do(ctx, ask(http.MethodHead, r, push, "/blobs/"+string(d.Digest), http.StatusOK))
-	if IsMissing(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	if n := resp.ContentLength; n > 0 && n != d.Size {
-		return false, fmt.Errorf("%s has %d bytes of blob %s, not %d: %w", r.Name(), n, d.Digest, d.Size, ErrOtherSize)
-	}
-	return true, nil
-}
-
 // Mount makes a blob of another repository of the registry, from, one of the
 // repository of r too, without moving it. It reports false if the registry will
-// not: the blob is to be uploaded then.
+// not, or fails at it: the blob is to be uploaded then.
 func (c *Client) Mount(ctx context.Context, r Reference, d digest.Digest, from string) (bool, error) {
 	q := ask(http.MethodPost, r, push, "/blobs/uploads/", http.StatusCreated, http.StatusAccepted)
 	q.url.RawQuery = url.Values{"mount": {string(d)}, "from": {from}}.Encode()
 	q.session.from = from
 	resp, err := c.do(ctx, q)
-	if IsRefusal(err) || IsDenied(err) {
+	if errors.As(err, new(*StatusError)) {
 		return false, nil
 	}
 	if err != nil {
@@ -109,7 +94,7 @@ func (c *Client) Mount(ctx context.Context, r Reference, d digest.Digest, from s
 // PutNode pushes a manifest or index byte for byte: under r's tag if it has one,
 // else under its digest. All that it points to must be there. distribution says
 // DIGEST_INVALID while somebody else writes the link of a child, in place: that is
-// tried again.
+// tried again, and so is what arrived as something else.
 func (c *Client) PutNode(ctx context.Context, r Reference, mediaType string, raw []byte) error {
 	sum := digest.FromBytes(raw)
 	if r.Digest != "" && r.Digest != sum {
@@ -119,24 +104,28 @@ func (c *Client) PutNode(ctx context.Context, r Reference, mediaType string, raw
 	if name == "" {
 		name = string(sum)
 	}
-	resp, err := retry(ctx, c, r.Registry, func() (*http.Response, error) {
+	_, err := retry(ctx, c, r.Registry, func() (*http.Response, error) {
 		q := ask(http.MethodPut, r, push, "/manifests/"+name, http.StatusCreated, http.StatusOK, http.StatusAccepted)
 		q.header.Set("Content-Type", mediaType)
 		q.body, q.size = bytes.NewReader(raw), int64(len(raw))
 		resp, err := c.send(ctx, q)
 		if err == nil {
 			drain(resp)
+			err = checkKept(r, resp, sum)
 		}
 		if isCode(err, "DIGEST_INVALID") { // it is right
 			err = transientError{err}
 		}
 		return resp, err
 	})
-	if err != nil {
-		return err
-	}
+	return err
+}
+
+// checkKept holds the digest that a registry keeps a manifest under against that of what
+// was sent. Another is that of what the network made of it, and may have its tag by now.
+func checkKept(r Reference, resp *http.Response, sum digest.Digest) error {
 	if got := resp.Header.Get("Docker-Content-Digest"); got != "" && got != string(sum) {
-		return fmt.Errorf("push %s: the registry keeps it as %q, not as %s", r, clean(got), sum)
+		return transientError{fmt.Errorf("push %s: the registry keeps it as %q, not as %s", r, clean(got), sum)}
 	}
 	return nil
 }

@@ -23,10 +23,10 @@ func (e transientError) Unwrap() error { return e.error }
 // anew.
 type gaveUpError struct {
 	error
-	tries int
+	why string
 }
 
-func (e *gaveUpError) Error() string { return fmt.Sprintf("%s (tried %d times)", e.error, e.tries) }
+func (e *gaveUpError) Error() string { return fmt.Sprintf("%s (%s)", e.error, e.why) }
 func (e *gaveUpError) Unwrap() error { return e.error }
 
 // IsUnavailable says whether err is what a host still gave, or did not, after every try
@@ -78,11 +78,14 @@ func (a *attempts) next(ctx context.Context, err error) error {
 		return ended(ctx)
 	}
 	asked, retryable := isRetryable(err)
-	if !retryable || asked > maxRetryAfter {
+	switch {
+	case !retryable:
 		return err
+	case asked > maxRetryAfter:
+		return &gaveUpError{err, fmt.Sprintf("it wants to be asked again in %s, which is too long to wait", asked.Round(time.Second))}
 	}
 	if a.failed++; a.failed >= a.limit {
-		return &gaveUpError{err, a.failed}
+		return &gaveUpError{err, fmt.Sprintf("tried %d times", a.failed)}
 	}
 	wait := max(a.waits.NextBackOff(), asked)
 	a.told.again(a.host, err, wait)

@@ -269,7 +269,7 @@ func TestOneLogin(t *testing.T) {
 	if _, err := c.HasBlob(background, parse(t, k.host+"/a/b"), someBlob); err != nil {
 		t.Error(err)
 	}
-	if _, err := c.Mount(background, parse(t, k.host+"/a/b"), someDigest, "c/d"); err == nil {
+	if mounted, err := c.Mount(background, parse(t, k.host+"/a/b"), someDigest, "c/d"); mounted || err != nil {
 		t.Error("mounted by 200")
 	}
 	want := []string{"repository:a/b:pull", "repository:a/b:push,pull", "repository:c/d:pull"}

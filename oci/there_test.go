@@ -1,10 +1,14 @@
 package oci_test
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/opencontainers/go-digest"
@@ -14,47 +18,79 @@ import (
 	"airlift/oci/ocitest"
 )
 
-// TestCanPullBlob: what is asked for is leave to pull, and nothing more; the
-// answer of a registry that takes no HEAD is that to a GET.
-func TestCanPullBlob(t *testing.T) {
+// TestBlobThere: both who pulls and who pushes ask with the leave for that and for
+// nothing more. Where HEAD says that a blob has no bytes or not how many, or is not taken
+// from who pulls, it is a byte that counts; what has another size is not the blob.
+func TestBlobThere(t *testing.T) {
 	text := "some bytes"
 	blob := ocispec.Descriptor{Digest: digest.FromString(text), Size: int64(len(text))}
 	for _, c := range []struct {
 		name      string
 		head, get int
-		size      string
+		length    string // that HEAD says
+		body      string // of GET
+		untold    bool   // GET does not say how long it is
+		pulled    bool   // it is for who pulls alone
 		missing   bool
 		reason    string
+		gets      int
 	}{
-		{name: "there", head: 200, size: "10"},
-		{name: "there, of no size", head: 200},
-		{name: "of another size", head: 200, size: "11", reason: "the registry has 11 bytes"},
+		{name: "there", head: 200, length: "10"},
+		{name: "there, of no size", head: 200, get: 200, body: text, gets: 1},
+		{name: "there, of size 0", head: 200, length: "0", get: 200, body: text, gets: 1},
+		{name: "its bytes are lost", head: 200, length: "0", get: 200, reason: "/a has 0 bytes of blob " + blob.Digest.String() + ", not 10", gets: 1},
+		{name: "its bytes are lost, untold", head: 200, length: "0", get: 200, untold: true, reason: "unexpected EOF", gets: 5},
+		{name: "of another size", head: 200, length: "11", reason: "/a has 11 bytes"},
 		{name: "gone", head: 404, get: 200, missing: true, reason: "404"},
-		{name: "no HEAD", head: 405, get: 200, size: "10"},
-		{name: "no HEAD, and of another size", head: 405, get: 200, size: "11", reason: "the registry has 11 bytes"},
-		{name: "no HEAD, and gone", head: 403, get: 404, missing: true, reason: "404"},
-		{name: "denied", head: 403, get: 403, reason: "403"},
+		{name: "gone, and of no size", head: 200, get: 404, missing: true, reason: "404", gets: 1},
+		{name: "no HEAD", pulled: true, head: 405, get: 200, body: text, gets: 1},
+		{name: "no HEAD, and of another size", pulled: true, head: 405, get: 200, body: text + "!", reason: "/a has 11 bytes", gets: 1},
+		{name: "no HEAD, and gone", pulled: true, head: 403, get: 404, missing: true, reason: "404", gets: 1},
+		{name: "denied", pulled: true, head: 403, get: 403, reason: "403", gets: 1},
 	} {
-		k := serveTokens(t, func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path != "/v2/a/blobs/"+blob.Digest.String() {
-				return // hello
+		for action, ask := range map[string]func(*oci.Client, oci.Reference) error{
+			"pull": func(client *oci.Client, r oci.Reference) error { return client.CanPullBlob(background, r, blob) },
+			"push,pull": func(client *oci.Client, r oci.Reference) error {
+				has, err := client.HasBlob(background, r, blob)
+				if has != (c.reason == "") || c.missing && err != nil {
+					t.Errorf("%s: has it %v, %v", c.name, has, err)
+				}
+				return err
+			},
+		} {
+			if c.pulled && action != "pull" {
+				continue
 			}
-			status := map[string]int{http.MethodHead: c.head, http.MethodGet: c.get}[r.Method]
-			if c.size != "" && status == 200 {
-				w.Header().Set("Content-Length", c.size)
+			var gets atomic.Int32
+			k := serveTokens(t, func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.URL.Path != "/v2/a/blobs/"+blob.Digest.String(): // hello
+				case r.Method == http.MethodHead:
+					if c.length != "" {
+						w.Header().Set("Content-Length", c.length)
+					}
+					w.WriteHeader(c.head)
+				default:
+					gets.Add(1)
+					if !c.untold {
+						w.Header().Set("Content-Length", strconv.Itoa(len(c.body)))
+					}
+					w.WriteHeader(c.get)
+					_ = http.NewResponseController(w).Flush()
+					_, _ = io.WriteString(w, c.body) // a client that wants no more may be gone
+				}
+			})
+			err := ask(client(t, k.host), parse(t, k.host+"/a"))
+			if missed := action == "push,pull" && c.missing; !missed && ((err == nil) != (c.reason == "") || err != nil && !strings.Contains(err.Error(), c.reason) || oci.IsMissing(err) != c.missing || errors.Is(err, oci.ErrOtherSize) != strings.Contains(c.reason, "/a has")) {
+				t.Errorf("%s, %s: %v", c.name, action, err)
 			}
-			w.WriteHeader(status)
-			if r.Method == http.MethodGet && status == 200 {
-				_, _ = w.Write([]byte(text)) // a client that wants no more may be gone
+			if int(gets.Load()) != c.gets {
+				t.Errorf("%s, %s: %d requests for bytes", c.name, action, gets.Load())
 			}
-		})
-		err := client(t, k.host).CanPullBlob(background, parse(t, k.host+"/a"), blob)
-		if (err == nil) != (c.reason == "") || err != nil && !strings.Contains(err.Error(), c.reason) || oci.IsMissing(err) != c.missing {
-			t.Errorf("%s: %v", c.name, err)
-		}
-		for scopes := range k.issued {
-			if scopes != "repository:a:pull" {
-				t.Errorf("%s: it logged in for %s", c.name, scopes)
+			for scopes := range k.issued {
+				if scopes != "repository:a:"+action {
+					t.Errorf("%s: it logged in for %s", c.name, scopes)
+				}
 			}
 		}
 	}

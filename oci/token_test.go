@@ -40,6 +40,53 @@ func (w *waitingReader) Read(p []byte) (int, error) {
 	return w.Reader.Read(p)
 }
 
+// TestTokensRunOutBetweenPieces: a login that runs out after the first pieces of a blob
+// costs none of the others, whether they can be read again or not.
+func TestTokensRunOutBetweenPieces(t *testing.T) {
+	data := bytesOf(3 << 20)
+	for name, put := range map[string]func(*oci.Client, oci.Reference, io.Reader) error{
+		"once": func(c *oci.Client, r oci.Reference, body io.Reader) error {
+			return c.PutBlobOnce(t.Context(), r, blobOf(data), body)
+		},
+		"again": func(c *oci.Client, r oci.Reference, body io.Reader) error {
+			return c.PutBlob(t.Context(), r, blobOf(data), func() (io.ReadCloser, error) {
+				defer func() { body = bytes.NewReader(data) }()
+				return io.NopCloser(body), nil
+			})
+		},
+		"part": func(c *oci.Client, r oci.Reference, body io.Reader) error {
+			if err := c.PutBlob(t.Context(), r, blobOf(data[1:]), opening(data[1:])); err != nil {
+				return err // it tells how large pieces may be
+			}
+			u, err := c.BeginUpload(t.Context(), r, blobOf(data))
+			if err == nil {
+				err = u.Append(t.Context(), body, int64(len(data)))
+			}
+			if err == nil {
+				err = u.Commit(t.Context())
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			issuer := ocitest.StartIssuer(t, "alice", "s3cret")
+			issuer.Life, issuer.Mute = time.Second, true
+			registry := ocitest.StartRegistryWith(t, ocitest.RegistryOptions{Tokens: issuer})
+			proxy := ocitest.Misbehave(t, registry.Host, refusing(func(r *http.Request) bool { return r.ContentLength > 1<<20 }, tooLarge))
+			file := filepath.Join(t.TempDir(), "auth.json")
+			ocitest.WriteAuthfile(t, file, map[string][2]string{proxy.Host: {"alice", "s3cret"}})
+			c := newClient(t, oci.Options{Authfile: file, Insecure: []string{proxy.Host, issuer.Host()}})
+			middle := 1<<20 + 100_000
+			err := put(c, parse(t, proxy.Host+"/a/b:1"), io.MultiReader(
+				bytes.NewReader(data[:middle]), &waitingReader{Reader: bytes.NewReader(data[middle:]), wait: issuer.AwaitEnd}))
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // Tokens that run out in the middle of an upload, at distribution 2.8 and 3: in
 // the middle of a body; and between two parts where the service says how long
 // they live, before the end of the upload where it does not.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -21,7 +22,7 @@ type Upload struct {
 	done   int64    // bytes that the registry has
 	sent   int64    // bytes of the last request
 	least  int64    // bytes of a piece that the registry wants
-	expect bool     // let it say no before bytes are read
+	once   bool     // the bytes can be read only once: let it say no before that
 }
 
 // BeginUpload begins to upload a blob to the repository of r. Either Commit or
@@ -52,9 +53,7 @@ func (u *Upload) Append(ctx context.Context, part io.Reader, size int64) error {
 	if size == 0 {
 		return nil
 	}
-	if err := u.wake(ctx); err != nil {
-		return err
-	}
+	u.once = true
 	err := u.patch(ctx, part, size)
 	if failure := (*sourceError)(nil); errors.As(err, &failure) {
 		return failure.error
@@ -62,11 +61,11 @@ func (u *Upload) Append(ctx context.Context, part io.Reader, size int64) error {
 	return err
 }
 
-// wake asks something that can be asked again, and soon. After a pause the login
-// may have run out, and the connection may be dead without anybody knowing: both
-// would cost the one try that a part has, and the latter the long wait for the
-// answer to the last request.
-func (u *Upload) wake(ctx context.Context) error {
+// probe asks something that can be asked again, and soon. After a pause, or a long
+// piece, the login may have run out, and the connection may be dead without anybody
+// knowing: both would cost the one try that a part has, and the latter the long wait
+// for the answer to the last request.
+func (u *Upload) probe(ctx context.Context) error {
 	if u.done == 0 {
 		return nil // it was just begun
 	}
@@ -80,7 +79,7 @@ func (u *Upload) Commit(ctx context.Context) error {
 	if u.done != u.blob.Size {
 		return fmt.Errorf("push blob %s: only %d of %d bytes were sent", u.blob.Digest, u.done, u.blob.Size)
 	}
-	if err := u.wake(ctx); err != nil {
+	if err := u.probe(ctx); err != nil {
 		return err
 	}
 	return u.commit(ctx)
@@ -99,14 +98,32 @@ func (u *Upload) commit(ctx context.Context) error {
 	return err
 }
 
-// Cancel gives the upload up. It tries once: a registry throws away by itself
-// what is never finished.
+// cancelTime is how long a registry may take to forget an upload.
+const cancelTime = 10 * time.Second
+
+// Cancel gives the upload up, also if it was the end of ctx that ended it. A registry
+// that fails at it is not asked again: it throws away by itself what is never finished.
+// Of an upload that broke off distribution 3 wants to hear how much there is, once it
+// has written that; 2.8 does not know it any more (404 BLOB_UPLOAD_INVALID).
 func (u *Upload) Cancel(ctx context.Context) {
+	ctx, end := context.WithTimeout(context.WithoutCancel(ctx), cancelTime)
+	defer end()
+	for range u.client.tries {
+		err := u.remove(ctx)
+		if !isStatus(err, http.StatusRequestedRangeNotSatisfiable) || sleep(ctx, u.client.backoff) != nil || !u.resume(ctx) {
+			return
+		}
+	}
+}
+
+func (u *Upload) remove(ctx context.Context) error {
 	q := u.request(http.MethodDelete, u.at, http.StatusNoContent, http.StatusOK, http.StatusAccepted)
 	q.header.Del("Content-Type")
-	if resp, err := u.client.send(ctx, q); err == nil {
+	resp, err := u.client.send(ctx, q)
+	if err == nil {
 		drain(resp)
 	}
+	return err
 }
 
 // request starts a request about the upload.
@@ -130,7 +147,7 @@ func (u *Upload) last() request {
 // closes.
 func (u *Upload) transfer(ctx context.Context, q request, source io.ReadCloser, size int64) (*http.Response, error) {
 	u.sent = size
-	if u.expect {
+	if u.once {
 		q.header.Set("Expect", "100-continue")
 	}
 	body := &uploadBody{source: source, left: size, commit: u.client.commit}

@@ -137,11 +137,13 @@ func (u *uploadBody) Close() error {
 	return u.source.Close()
 }
 
-// end closes the upload and gives the failure of its source, if there was one.
+// end closes the upload and gives the failure of its source, if there was one. What
+// net/http has read since it answered has let the watchdog wait again.
 func (u *uploadBody) end() error {
 	u.Close()
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.pause()
 	return u.failed
 }
 

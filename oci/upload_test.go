@@ -139,6 +139,58 @@ func TestUploadCancelled(t *testing.T) {
 	}
 }
 
+// TestUploadsLeft: whatever ends a push, a registry keeps nothing of it that can be
+// removed: of two tries that broke off, after an interruption, or when there is no space.
+// (distribution 2.8 forgets what it has of a request that broke off.)
+func TestUploadsLeft(t *testing.T) {
+	data := bytesOf(6 << 20)
+	for name, c := range map[string]struct {
+		put, kept *ocitest.Fault // of each but the third PUT, and of the question after it how much was kept
+		stop      bool           // the context ends in the middle
+		want      string
+	}{
+		"cut, of no use": {&ocitest.Fault{BreakUpload: true, At: 3 << 20}, &ocitest.Fault{Header: http.Header{"Range": {"0-0"}}}, false, ""},
+		"no space":       {&ocitest.Fault{Status: http.StatusInsufficientStorage}, nil, false, "507"},
+		"interrupted":    {nil, nil, true, "context canceled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			registry := ocitest.StartRegistryWith(t, ocitest.RegistryOptions{Three: true})
+			var puts atomic.Int32
+			var asked atomic.Bool
+			proxy := ocitest.Misbehave(t, registry.Host, func(r *http.Request) *ocitest.Fault {
+				switch {
+				case r.Method == http.MethodPut && puts.Add(1) != 3:
+					asked.Store(false)
+					return c.put
+				case r.Method == http.MethodGet && puts.Load() > 0 && !asked.Swap(true):
+					return c.kept
+				}
+				return nil
+			})
+			client := client(t, proxy.Host)
+			client.SetNotices(nil, 200*time.Millisecond)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			err := client.PutBlob(ctx, parse(t, proxy.Host+"/a/b"), blobOf(data), func() (io.ReadCloser, error) {
+				return io.NopCloser(io.MultiReader(bytes.NewReader(data[:5<<20]), &waitingReader{Reader: bytes.NewReader(data[5<<20:]), wait: func() {
+					if c.stop {
+						cancel()
+					}
+				}})), nil
+			})
+			if c.want != "" {
+				wantError(t, err, c.want)
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			left, err := filepath.Glob(filepath.Join(registry.Root, "docker/registry/v2/repositories/a/b/_uploads/*/data"))
+			if err != nil || len(left) > 0 {
+				t.Errorf("%d uploads are left, %v", len(left), err)
+			}
+		})
+	}
+}
+
 // TestUploadPartWithheld: a part whose reader finds at its end that its bytes are
 // wrong is never sent as a whole.
 func TestUploadPartWithheld(t *testing.T) {

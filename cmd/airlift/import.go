@@ -362,6 +362,8 @@ func importHint(err error) error {
 		return withHint(err, sparseHint+"; what was left out on purpose comes with an export without --platform")
 	case errors.Is(err, bundle.ErrSparse):
 		return withHint(err, sparseHint)
+	case errors.Is(err, oci.ErrOtherSize):
+		return withHint(err, spoiltHint+"import again with --force")
 	case errors.As(err, new(*bundle.UnavailableError)):
 		return withHint(err, cmp.Or(hintFor(err), "see to the registry, and to what lies before it")+"; the same command goes on with what is not there yet")
 	case errors.Is(err, context.Canceled):

@@ -29,11 +29,12 @@ type Fault struct {
 	Header http.Header
 	Body   string
 
-	Drop        bool // close the connection without an answer; the target is not asked
-	Lose        bool // let the target act, then close the connection without an answer
-	BreakUpload bool // let the target have At bytes of the request's body, then break the connections to both sides
-	CutUpload   bool // read At bytes of the request's body and close the connection; the target is not asked
-	IgnoreRange bool // take Range away, as a registry does that does not know it
+	Drop          bool // close the connection without an answer; the target is not asked
+	Lose          bool // let the target act, then close the connection without an answer
+	BreakUpload   bool // let the target have At bytes of the request's body, then break the connections to both sides
+	CorruptUpload bool // flip all bits of the byte at offset At of the request's body
+	CutUpload     bool // read At bytes of the request's body and close the connection; the target is not asked
+	IgnoreRange   bool // take Range away, as a registry does that does not know it
 
 	// Of the target's answer:
 	Cut     bool // close the connection after At bytes of the body
@@ -166,6 +167,8 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case f.BreakUpload:
 		r.Body = &brokenBody{r.Body, f.At}
+	case f.CorruptUpload:
+		r.Body = &corruptBody{r.Body, f.At}
 	case f.IgnoreRange:
 		r.Header.Del("Range")
 	}
@@ -183,6 +186,21 @@ func (b *brokenBody) Read(p []byte) (int, error) {
 		return 0, io.ErrUnexpectedEOF
 	}
 	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}
+
+// corruptBody is a body with a byte that has all its bits flipped.
+type corruptBody struct {
+	io.ReadCloser
+	left int64 // until that
+}
+
+func (b *corruptBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left >= 0 && b.left < int64(n) {
+		p[b.left] ^= 0xff
+	}
 	b.left -= int64(n)
 	return n, err
 }
@@ -229,6 +247,9 @@ func (p *Proxy) tamper(resp *http.Response) error {
 	for name, values := range f.Header {
 		resp.Header[http.CanonicalHeaderKey(name)] = values
 	}
+	if f.Corrupt {
+		resp.Body = &corruptBody{resp.Body, f.At}
+	}
 	resp.Body = &tamperedBody{ReadCloser: resp.Body, fault: f, proxy: p, gone: ctx.Done()}
 	return nil
 }
@@ -251,9 +272,6 @@ func (b *tamperedBody) Read(p []byte) (int, error) {
 		p = p[:min(int64(len(p)), left)]
 	}
 	n, err := b.ReadCloser.Read(p)
-	if i := b.fault.At - b.at; b.fault.Corrupt && i >= 0 && i < int64(n) {
-		p[i] ^= 0xff
-	}
 	b.at += int64(n)
 	b.proxy.count(n)
 	return n, err

@@ -141,6 +141,24 @@ func TestCutUpload(t *testing.T) {
 	}
 }
 
+func TestCorruptUpload(t *testing.T) {
+	got := make(chan string, 1)
+	target := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got <- string(body)
+	}))
+	t.Cleanup(target.Close)
+	p := Misbehave(t, target.URL, func(*http.Request) *Fault { return &Fault{CorruptUpload: true, At: 3} })
+	resp, err := http.Post("http://"+p.Host, "text/plain", strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if body := <-got; body != "012\xcc456789" {
+		t.Errorf("%q arrived", body)
+	}
+}
+
 func TestProxyRemembers(t *testing.T) {
 	p, _ := behind(t, nil)
 	for range 2 {
