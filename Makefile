@@ -1,7 +1,7 @@
 # make demo and make test do everything on a fresh machine that has Go.
 
 .DEFAULT_GOAL := help
-.PHONY: help build test demo parts format vet unit conformance soak clean go
+.PHONY: help build test demo parts format vet unit conformance soak bench clean go
 
 export CGO_ENABLED ?= 0
 
@@ -43,6 +43,9 @@ soak: export AIRLIFT_SOAK = 1
 soak: go parts ## the tests of survival at length, for hours; docs/reliability.md says what came of it
 	cd testdata/conformance && CGO_ENABLED=0 go test -tags soak -count=1 -timeout 1h -v -run TestAPIServer .
 	go test -count=1 -timeout 12h -v ./bundle ./cmd/airlift
+
+bench: build parts ## measure beside peers and a floor, for half an hour, and write docs/benchmarks.md
+	go run ./cmd/bench -report docs/benchmarks.md
 
 clean: ## remove what was built
 	rm -rf bin

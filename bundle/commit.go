@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"sync"
 
 	"github.com/opencontainers/go-digest"
 
@@ -42,8 +43,14 @@ type committer struct {
 // errWrongBytes says that what a source gave has not the digest it should have.
 var errWrongBytes = errors.New("not the bytes of this digest")
 
+// chunk is some bytes of one entry.
+type chunk struct {
+	bytes []byte
+	blob  hash.Hash // of the entry's contents up to their end; nil if nobody has made it yet
+}
+
 // chunks gives the bytes of one entry, piece by piece, each valid until the next.
-type chunks func() ([]byte, error)
+type chunks func() (chunk, error)
 
 // entry appends one file of the archive, or its rest. Contents that turn out
 // wrong are cut off again, and the error is errWrongBytes.
@@ -52,18 +59,18 @@ func (c *committer) entry(p piece, next chunks) error {
 		return err
 	}
 	for left := p.Size - p.from; left > 0; {
-		chunk, err := next()
+		got, err := next()
 		if errors.Is(err, errWrongBytes) {
 			return errors.Join(err, c.back())
 		}
 		if err != nil {
 			return err
 		}
-		chunk = chunk[:min(int64(len(chunk)), left)]
-		if err := c.contents(chunk); err != nil {
+		got.bytes = got.bytes[:min(int64(len(got.bytes)), left)]
+		if err := c.contents(got); err != nil {
 			return err
 		}
-		left -= int64(len(chunk))
+		left -= int64(len(got.bytes))
 	}
 	if p.Digest != "" && digest.NewDigest(digest.SHA256, c.blob) != p.Digest {
 		return errors.Join(errWrongBytes, c.back())
@@ -89,11 +96,15 @@ func (c *committer) enter(p piece) error {
 }
 
 // contents appends bytes of a blob, and makes a checkpoint if it is time.
-func (c *committer) contents(chunk []byte) error {
-	c.blob.Write(chunk)
-	if _, err := c.Write(chunk); err != nil {
+func (c *committer) contents(p chunk) error {
+	if p.blob == nil {
+		p.blob = c.blob
+		p.blob.Write(p.bytes)
+	}
+	if _, err := c.Write(p.bytes); err != nil {
 		return err
 	}
+	c.blob = p.blob
 	return c.checkpointIfDue()
 }
 
@@ -127,10 +138,13 @@ func (c *committer) append(volume int, p []byte) error {
 		}
 		c.open, c.at.sum = true, sha256.New()
 	}
-	if _, err := c.out.Write(p); err != nil {
+	var hashing sync.WaitGroup
+	hashing.Go(func() { c.at.sum.Write(p) }) // beside the write
+	_, err := c.out.Write(p)
+	hashing.Wait()
+	if err != nil {
 		return fmt.Errorf("write %s: %w", volumeName(volume, c.layout.Volumes()), err)
 	}
-	c.at.sum.Write(p)
 	c.written(int64(len(p)))
 	return nil
 }

@@ -281,10 +281,10 @@ func (x *export) entry(ctx context.Context, c *committer, p piece, f *fetcher) e
 		return c.entry(p, once(p.contents()[p.from:]))
 	}
 	taken := int64(0)
-	err := c.entry(p, func() ([]byte, error) {
-		chunk, err := f.next()
-		taken += int64(len(chunk))
-		return chunk, err
+	err := c.entry(p, func() (chunk, error) {
+		got, err := f.next()
+		taken += int64(len(got.bytes))
+		return got, err
 	})
 	if errors.Is(err, errNoWayBack) {
 		return x.sources.fetchError(p.Digest, err)
@@ -293,18 +293,18 @@ func (x *export) entry(ctx context.Context, c *committer, p piece, f *fetcher) e
 		return err
 	}
 	for taken < p.Size-p.from { // the rest of what is wrong
-		chunk, err := f.next()
-		if len(chunk) == 0 {
+		got, err := f.next()
+		if len(got.bytes) == 0 {
 			return err
 		}
-		taken += int64(len(chunk))
+		taken += int64(len(got.bytes))
 	}
 	return x.again(ctx, c, p.Entry)
 }
 
 // once gives bytes that are at hand.
 func once(contents []byte) chunks {
-	return func() ([]byte, error) { return contents, nil }
+	return func() (chunk, error) { return chunk{bytes: contents}, nil }
 }
 
 // again fetches an entry from its start.
@@ -315,12 +315,12 @@ func (x *export) again(ctx context.Context, c *committer, e Entry) error {
 	}
 	defer r.Close()
 	buffer := make([]byte, 1<<20)
-	err = c.entry(piece{Entry: e}, func() ([]byte, error) {
+	err = c.entry(piece{Entry: e}, func() (chunk, error) {
 		n, err := r.Read(buffer)
 		if n > 0 {
 			err = nil
 		}
-		return buffer[:n], err
+		return chunk{bytes: buffer[:n]}, err
 	})
 	if errors.Is(err, errWrongBytes) {
 		err = x.sources.fetchError(e.Digest, err)

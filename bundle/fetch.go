@@ -2,6 +2,8 @@ package bundle
 
 import (
 	"context"
+	"crypto/sha256"
+	"hash"
 	"io"
 	"sync"
 )
@@ -21,6 +23,7 @@ type segment struct {
 	bytes []byte
 	err   error
 	ready chan struct{} // closed when bytes, or err, are there
+	blob  hash.Hash     // of the contents, first up to its start, where a piece begins, and in the end up to its own
 }
 
 // run is consecutive segments of one blob that one request brings.
@@ -30,8 +33,8 @@ type run struct {
 	segments       chan *segment
 }
 
-// fetcher fetches blobs a few segments at a time, ahead of the one that is being
-// written, and gives them in archive order.
+// fetcher fetches blobs a few segments at a time, and hashes them in archive order,
+// ahead of the one that is being written.
 type fetcher struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -39,6 +42,7 @@ type fetcher struct {
 	working sync.WaitGroup
 	runs    chan *run
 	ordered chan *segment
+	hashed  chan *segment
 	buffers chan []byte // those that are free; nil for one that was not needed yet
 	held    []byte      // what next gave last
 }
@@ -46,12 +50,13 @@ type fetcher struct {
 // newFetcher begins to fetch pieces, jobs requests at a time.
 func newFetcher(ctx context.Context, jobs int, pieces []piece, from *sources) *fetcher {
 	n := jobs + segmentsAhead
-	f := &fetcher{from: from, runs: make(chan *run, n), ordered: make(chan *segment, n), buffers: make(chan []byte, n)}
+	f := &fetcher{from: from, runs: make(chan *run, n), ordered: make(chan *segment, n), hashed: make(chan *segment, n), buffers: make(chan []byte, n)}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	for range n {
 		f.buffers <- nil
 	}
 	f.working.Go(func() { f.schedule(pieces) })
+	f.working.Go(f.hash)
 	for range jobs {
 		f.working.Go(f.work)
 	}
@@ -71,34 +76,39 @@ func (f *fetcher) schedule(pieces []piece) {
 	defer close(f.ordered)
 	defer close(f.runs)
 	for _, p := range pieces {
+		blob := sha256.New()
+		if p.blob != nil {
+			blob = cloneHash(p.blob)
+		}
 		for offset := p.from; p.inline == nil && offset < p.Size; {
 			r := &run{p.Entry, offset, min(f.from.segment, p.Size-offset), make(chan *segment, cap(f.buffers))}
 			if f.from.streams(p.Entry) {
 				r.length = p.Size - offset
 			}
-			if !f.fill(r) {
+			if !f.fill(r, blob) {
 				return
 			}
-			offset += r.length
+			offset, blob = offset+r.length, nil
 		}
 	}
 }
 
-// fill announces a run and gives it its segments.
-func (f *fetcher) fill(r *run) bool {
+// fill announces a run and gives it its segments, the first one with the hash of
+// what stands before it if it is the first of a piece.
+func (f *fetcher) fill(r *run, blob hash.Hash) bool {
 	defer close(r.segments)
 	for done := int64(0); done < r.length; {
 		select {
 		case <-f.ctx.Done():
 			return false
 		case buffer := <-f.buffers:
-			s := &segment{bytes: sized(buffer, min(f.from.segment, r.length-done)), ready: make(chan struct{})}
+			s := &segment{bytes: sized(buffer, min(f.from.segment, r.length-done)), ready: make(chan struct{}), blob: blob}
 			r.segments <- s // neither blocks: there is room for all buffers
 			f.ordered <- s
 			if done == 0 {
 				f.runs <- r
 			}
-			done += int64(len(s.bytes))
+			done, blob = done+int64(len(s.bytes)), nil
 		}
 	}
 	return true
@@ -157,22 +167,37 @@ func ended(r io.Reader) error {
 	return nil
 }
 
+// hash hashes the segments in their order. What follows one that failed is not
+// hashed right, and is of no use.
+func (f *fetcher) hash() {
+	defer close(f.hashed)
+	var blob hash.Hash
+	for s := range f.ordered {
+		select {
+		case <-s.ready:
+		case <-f.ctx.Done():
+			return
+		}
+		if s.blob != nil {
+			blob = s.blob
+		}
+		blob.Write(s.bytes)
+		s.blob = cloneHash(blob)
+		f.hashed <- s // does not block: there is room for all buffers
+	}
+}
+
 // next gives the next bytes of the pieces. They are valid until it is called
 // again. With an error their number is still right.
-func (f *fetcher) next() ([]byte, error) {
+func (f *fetcher) next() (chunk, error) {
 	if f.held != nil {
 		f.buffers <- f.held // does not block: it was taken from there
 		f.held = nil
 	}
-	s, more := <-f.ordered
+	s, more := <-f.hashed
 	if !more { // nothing asks for more than the pieces: fetching was ended
-		return nil, f.ctx.Err()
-	}
-	select {
-	case <-s.ready:
-	case <-f.ctx.Done():
-		return s.bytes, f.ctx.Err()
+		return chunk{}, f.ctx.Err()
 	}
 	f.held = s.bytes
-	return s.bytes, s.err
+	return chunk{s.bytes, s.blob}, s.err
 }

@@ -23,3 +23,9 @@ func dropCache(path string) {
 	defer f.Close()
 	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
+
+// startWriteback makes the system begin to write a range of a file to the medium. It is
+// advice: it never fails.
+func startWriteback(f *os.File, offset, length int64) {
+	_ = unix.SyncFileRange(int(f.Fd()), offset, length, unix.SYNC_FILE_RANGE_WRITE)
+}

@@ -20,7 +20,7 @@ import (
 // narrow gives what is carried of a list: the list itself, with what is not wanted
 // of it marked as seen, or its only image. It reports false, and records why, if
 // that is nothing.
-func (p *planner) narrow(ctx context.Context, w *walk, n oci.Node) (oci.Node, bool) {
+func (p *planner) narrow(ctx context.Context, w walk, n oci.Node) (oci.Node, bool) {
 	if !p.narrows(w.root) || len(n.Children) == 0 {
 		return n, true
 	}

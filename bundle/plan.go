@@ -220,14 +220,11 @@ func (p *planner) resolve(ctx context.Context) error {
 	}
 	refs := slices.Sorted(maps.Keys(unique))
 	done := p.progress.begin("plan", "images", int64(len(refs)))
-	walks := make([]*walk, len(refs))
 	err := forEach(ctx, p.jobs, len(refs), func(ctx context.Context, i int) error {
-		walks[i] = p.image(ctx, unique[refs[i]])
+		p.image(ctx, unique[refs[i]])
+		done.add(1)
 		return ctx.Err()
 	})
-	if err == nil {
-		err = p.attachments(ctx, walks, done)
-	}
 	if err != nil {
 		return err
 	}
@@ -263,29 +260,25 @@ func (p *planner) isSample(ref oci.Reference) bool {
 	return p.ofSamples[ref.String()] && !p.others[ref.String()]
 }
 
-// walk is the way from one image to all below it.
+// walk is the way from one image that is wanted to all below it.
 type walk struct {
-	root oci.Reference          // that is wanted
-	seen map[digest.Digest]bool // met before, or not wanted
-	met  []digest.Digest        // to which something may be attached
+	root     oci.Reference
+	attached bool                   // what is attached is wanted too
+	seen     map[digest.Digest]bool // met before, or not wanted
 }
 
-// image resolves one reference with all below it.
-func (p *planner) image(ctx context.Context, ref oci.Reference) *walk {
-	w := &walk{root: ref, seen: map[digest.Digest]bool{}}
+// image resolves one reference with all below it and all attached to it.
+func (p *planner) image(ctx context.Context, ref oci.Reference) {
 	n, err := p.node(ctx, ref)
 	if err != nil {
 		p.fail(ref, ref, "", err)
-		return w
+		return
 	}
+	w := walk{ref, !isAttachment(ref), map[digest.Digest]bool{}}
 	if n, wanted := p.narrow(ctx, w, n); wanted {
 		p.resolved(ref, n)
 		p.below(ctx, w, n)
 	}
-	if isAttachment(ref) { // what is attached to that in turn is not looked for
-		w.met = nil
-	}
-	return w
 }
 
 func (p *planner) resolved(ref oci.Reference, n oci.Node) {
@@ -339,11 +332,14 @@ func (p *planner) ask(key string) *asking {
 	return p.asked[key]
 }
 
-// below resolves the children of a node.
-func (p *planner) below(ctx context.Context, w *walk, n oci.Node) {
+// below resolves the children of a node and, if wanted, what is attached to it
+// and them.
+func (p *planner) below(ctx context.Context, w walk, n oci.Node) {
 	w.seen[n.Descriptor.Digest] = true
-	w.met = append(w.met, n.Descriptor.Digest)
 	p.carry(n.Descriptor.Digest)
+	if w.attached {
+		p.attached(ctx, w.root, n.Descriptor.Digest)
+	}
 	for _, child := range n.Children {
 		if w.seen[child.Digest] {
 			continue

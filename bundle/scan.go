@@ -55,26 +55,26 @@ type heldReader struct {
 	buffer  []byte
 }
 
-func (r *heldReader) next() ([]byte, error) {
+func (r *heldReader) next() (chunk, error) {
 	if err := r.ctx.Err(); err != nil {
-		return nil, err
+		return chunk{}, err
 	}
 	n := min(segmentSize/4, r.entry.Size-r.done)
 	for n > 0 && !r.volumes.all(r.entry.data()+r.done, n) {
 		n /= 2
 	}
 	if n == 0 || r.done+n == r.entry.Size && !zeroPadded(r.volumes, r.entry) {
-		return nil, errShort
+		return chunk{}, errShort
 	}
 	r.buffer = sized(r.buffer, n)
 	if _, err := io.ReadFull(r.volumes.section(r.entry.data()+r.done, n), r.buffer); err != nil {
-		return nil, err
+		return chunk{}, err
 	}
 	if want := r.entry.contents(); want != nil && !bytes.Equal(r.buffer, want[r.done:r.done+n]) {
-		return nil, errShort // it has no digest to know it by
+		return chunk{}, errShort // it has no digest to know it by
 	}
 	r.done += n
-	return r.buffer, nil
+	return chunk{bytes: r.buffer}, nil
 }
 
 // nowhere takes volumes and keeps nothing.

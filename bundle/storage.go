@@ -30,7 +30,11 @@ type storedFile interface {
 type disk struct{}
 
 func (disk) create(path string) (storedFile, error) {
-	return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	return &steadyFile{File: f}, nil
 }
 
 func (disk) reopen(path string, size int64) (storedFile, error) {
@@ -44,7 +48,29 @@ func (disk) reopen(path string, size int64) (storedFile, error) {
 	if _, err := f.Seek(size, io.SeekStart); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return f, nil
+	return &steadyFile{f, size, size}, nil
+}
+
+// writebackSize is how many bytes are appended to a file until the system is told to
+// write them to the medium.
+const writebackSize = 4 << 20
+
+// steadyFile is a file whose bytes are on their way to the medium soon after they were
+// appended. The system would let them gather, for each sync to wait for.
+type steadyFile struct {
+	*os.File
+	end    int64 // of what was appended
+	behind int64 // where that begins which the system was not told of
+}
+
+func (f *steadyFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	f.end += int64(n)
+	if size := f.end - f.behind; size >= writebackSize {
+		startWriteback(f.File, f.behind, size)
+		f.behind = f.end
+	}
+	return n, err
 }
 
 func (disk) remove(path string) error { return os.Remove(path) }

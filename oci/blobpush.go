@@ -201,7 +201,7 @@ func (p *blobPush) adapt(ctx context.Context, err error) bool {
 	switch u := p.upload; {
 	case isStatus(err, http.StatusRequestEntityTooLarge) && u.sent > u.least:
 		size = smallerPiece(u.sent)
-	case isPutRefused(err):
+	case isPutRefused(err) && u.done == 0 && p.blob.Size > 0:
 		size = MaxBlobSize
 	}
 	if size == 0 {

@@ -2,15 +2,21 @@ package oci_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/oci"
 	"airlift/oci/ocitest"
@@ -129,6 +135,22 @@ func TestUploadTooLargeForLess(t *testing.T) {
 	wantError(t, err, "413")
 	if got := bodies(proxy.Log()); got != "PUT 5242880, PATCH 4194304, PATCH 2097152" {
 		t.Errorf("sent %s", got)
+	}
+}
+
+// TestUploadNeverEnds: where no upload can be ended, in one piece or in several, that is
+// said, and not tried for ever.
+func TestUploadNeverEnds(t *testing.T) {
+	for size, want := range map[int]string{0: "", 1000: "PUT 1000, PATCH 1000"} {
+		proxy := ocitest.Misbehave(t, registries(t)[0], refusing(func(r *http.Request) bool { return r.Method == http.MethodPut }, ocitest.Fault{Status: 404}))
+		data := bytesOf(size)
+		ctx, end := context.WithTimeout(t.Context(), 10*time.Second)
+		defer end()
+		err := client(t, proxy.Host).PutBlob(ctx, parse(t, proxy.Host+"/a/b"), blobOf(data), opening(data))
+		wantError(t, err, ": 404")
+		if got := bodies(proxy.Log()); got != want {
+			t.Errorf("%d bytes: sent %.200s", size, got)
+		}
 	}
 }
 
@@ -313,5 +335,36 @@ func TestUploadResumedIsChecked(t *testing.T) {
 	})
 	if opened < 2 || !errors.Is(err, damaged) || proxy.Count(http.MethodDelete, "/uploads/") == 0 {
 		t.Errorf("opened %d times, %v", opened, err)
+	}
+}
+
+// TestUploadTakesLittleMemory: a blob goes through the same few chunks from its first
+// byte to its last, whatever its size.
+func TestUploadTakesLittleMemory(t *testing.T) {
+	const size, allowed = 64 << 20, 8 << 20
+	var got atomic.Int64
+	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodPost:
+			w.Header().Set("Location", "/v2/a/b/blobs/uploads/1")
+			w.WriteHeader(http.StatusAccepted)
+		case http.MethodPut:
+			n, _ := io.Copy(io.Discard, r.Body)
+			got.Add(n)
+			w.WriteHeader(http.StatusCreated)
+		}
+	}))
+	defer registry.Close()
+	host := registry.Listener.Addr().String()
+	blob := ocispec.Descriptor{Digest: digest.FromString("not looked at"), Size: size}
+	zeros := func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(zeros{}, 0, size)), nil }
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if err := client(t, host).PutBlob(background, parse(t, host+"/a/b"), blob, zeros); err != nil {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if taken := after.TotalAlloc - before.TotalAlloc; got.Load() != size || taken > allowed {
+		t.Errorf("%d of %d bytes arrived, and took %d bytes of memory, %d are allowed", got.Load(), size, taken, allowed)
 	}
 }

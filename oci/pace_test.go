@@ -143,6 +143,8 @@ func TestRetryAfterHoldsAll(t *testing.T) {
 			t.Errorf("%s %s came %s early", r.Method, r.URL.Path, time.Until(until))
 		}
 	})
+	release := sync.OnceFunc(func() { close(waiting) })
+	t.Cleanup(release) // whatever fails, the server can be closed
 	client := newClient(t, oci.Options{Insecure: []string{s.host}, Tries: 2})
 	var all sync.WaitGroup
 	all.Go(func() { _, _ = client.HasBlob(background, parse(t, s.host+"/late"), blobOf(nil)) })
@@ -169,6 +171,6 @@ func TestRetryAfterHoldsAll(t *testing.T) {
 		all.Go(do)
 	}
 	<-time.After(200 * time.Millisecond) // they rest by now
-	close(waiting)
+	release()
 	all.Wait()
 }

@@ -168,23 +168,20 @@ func drain(resp *http.Response) {
 // fetch sends a request, trying again, and reads a body of at most limit bytes.
 func (c *Client) fetch(ctx context.Context, q request, limit int64) (*http.Response, []byte, error) {
 	var body []byte
-	resp, err := retry(ctx, c, q.url.Host, func() (resp *http.Response, err error) {
-		resp, body, err = c.fetchOnce(ctx, q, limit)
-		return resp, err
+	resp, err := retry(ctx, c, q.url.Host, func() (*http.Response, error) {
+		resp, err := c.send(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		defer resp.Body.Close()
+		body, err = io.ReadAll(io.LimitReader(resp.Body, limit+1))
+		if err != nil {
+			return nil, requestError(q.method, q.url, err)
+		}
+		return resp, nil
 	})
-	return resp, body, err
-}
-
-// fetchOnce is one try of fetch.
-func (c *Client) fetchOnce(ctx context.Context, q request, limit int64) (*http.Response, []byte, error) {
-	resp, err := c.send(ctx, q)
 	if err != nil {
 		return nil, nil, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
-	if err != nil {
-		return nil, nil, requestError(q.method, q.url, err)
 	}
 	if int64(len(body)) > limit {
 		return nil, nil, requestError(q.method, q.url, fmt.Errorf("the answer is larger than %d bytes", limit))
