@@ -213,13 +213,13 @@ func TestPolicyForOldClusters(t *testing.T) {
 	}
 	_, err = of(bundle.ICSPNo, "quay.io/team/lib"+at("1")).WriteObjects(dir)
 	wantError(t, err, bundle.ErrOtherKind)
-	files, err := of(bundle.ICSPAlso, "quay.io/team/lib"+at("1")).WriteObjects(dir)
+	also, err := of(bundle.ICSPAlso, "quay.io/team/lib"+at("1")).WriteObjects(dir)
 	check(t, err)
 	wantEntries(t, dir, bundle.IDMSFile, both...)
 	wantEntries(t, dir, bundle.ITMSFile, both[1])
 	wantEntries(t, dir, bundle.ICSPFile, both...)
-	if want := []string{bundle.ICSPFile, bundle.IDMSFile, bundle.ITMSFile, bundle.RegistriesFile, bundle.ReportFile}; !slices.Equal(files, want) {
-		t.Errorf("written are %q", files)
+	if want := []string{bundle.ICSPFile, bundle.IDMSFile, bundle.ITMSFile, bundle.RegistriesFile, bundle.ReportFile}; !slices.Equal(also.Files(), want) {
+		t.Errorf("written are %q", also.Files())
 	}
 	_, err = of(bundle.ICSPOnly, "quay.io/team/lib"+at("1")).WriteObjects(dir)
 	wantError(t, err, bundle.ErrOtherKind)
@@ -469,7 +469,63 @@ func TestPruneCuresCollision(t *testing.T) {
 	if !slices.Equal(gone, []string{"quay.io/team/app:v1"}) {
 		t.Errorf("gone are %q", gone)
 	}
-	_, err = r.WriteObjects(dir)
+	written, err := r.WriteObjects(dir)
 	check(t, err)
 	wantEntries(t, dir, bundle.ITMSFile, "quay.io/other/app "+far.Host+"/one/place")
+	if written.Unpruned {
+		t.Error("it is said not to be pruned")
+	}
+}
+
+// TestPruneOfTwo: what another run writes between the questions to the registry and the
+// objects is kept, and what was found to be gone before is not taken out then.
+func TestPruneOfTwo(t *testing.T) {
+	t.Parallel()
+	near := source(t, func(b *ocitest.Builder) {
+		for _, repo := range []string{"team/gone", "team/stays", "team/other"} {
+			b.ZeroLayerImage(repo, "v1")
+		}
+	})
+	far := ocitest.StartRegistry(t)
+	c, p := client(t, near.Host, far.Host), to(t, far.Host)
+	carried := func(names ...string) (*bundle.Report, bundle.Image) {
+		content := plan(t, c, bundle.Request{Images: references(t, names...)})
+		m := export(t, c, inventory(t, content, 0))
+		results, err := m.open(t).Import(t.Context(), c, bundle.ImportOptions{Placement: p})
+		check(t, err)
+		return m.open(t).Report(results, bundle.NewObjectOptions(p, "", "")), content.Images[0]
+	}
+	r, image := carried("quay.io/team/gone:v1", "quay.io/team/stays:v1")
+	dir := writeObjects(t, r)
+	b := far.Builder()
+	b.DeleteManifest("team/gone", image.Digest)
+	check(t, b.Err())
+	pruned := func(meanwhile func()) *bundle.Objects {
+		r, err := bundle.ReadReport(filepath.Join(dir, bundle.ReportFile))
+		check(t, err)
+		gone, err := r.Prune(t.Context(), c, dir)
+		check(t, err)
+		if !slices.Equal(gone, []string{"quay.io/team/gone:v1"}) {
+			t.Errorf("gone are %q", gone)
+		}
+		meanwhile()
+		o, err := r.WriteObjects(dir)
+		check(t, err)
+		return o
+	}
+	entry := func(repo string) string { return "quay.io/" + repo + " " + far.Host + "/" + repo }
+	o := pruned(func() {
+		other, _ := carried("quay.io/team/other:v1")
+		_, err := other.WriteObjects(dir)
+		check(t, err)
+	})
+	wantEntries(t, dir, bundle.ITMSFile, entry("team/gone"), entry("team/other"), entry("team/stays"))
+	if !o.Unpruned {
+		t.Error("it is not said that nothing was taken out")
+	}
+	o = pruned(func() {})
+	wantEntries(t, dir, bundle.ITMSFile, entry("team/other"), entry("team/stays"))
+	if o.Unpruned {
+		t.Error("it is said that nothing was taken out")
+	}
 }

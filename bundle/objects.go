@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
 	"sigs.k8s.io/yaml"
 )
@@ -43,6 +44,9 @@ type Objects struct {
 	ConfigDrains []string
 	// Options are those of the report, and of earlier ones.
 	Options ObjectOptions
+	// Unpruned: another run wrote its report after Prune had asked the registry, so
+	// nothing was taken out.
+	Unpruned bool
 
 	dir   string
 	files map[string][]byte // by their names under dir
@@ -83,26 +87,24 @@ func (o *Objects) Patch(file string) (string, error) {
 	return string(data), err
 }
 
-// WriteObjects renders the objects and writes them. It gives the names of the
-// files, sorted. Whoever is not alone there calls it within Alone.
-func (r *Report) WriteObjects(dir string) ([]string, error) {
+// WriteObjects renders the objects and writes them. Whoever is not alone there calls it
+// within Alone.
+func (r *Report) WriteObjects(dir string) (*Objects, error) {
 	o, err := r.Objects(dir)
 	if err != nil {
 		return nil, err
 	}
-	return o.Files(), o.Write()
+	return o, o.Write()
 }
 
 // Write writes the report alone, after an import whose result a cluster should
-// not be told of yet. No other run comes between.
+// not be told of yet. Whoever is not alone there calls it within Alone.
 func (r *Report) Write(dir string) error {
-	return Alone(dir, func() error {
-		o, err := r.Objects(dir)
-		if err != nil {
-			return err
-		}
-		return writeFiles(dir, map[string][]byte{ReportFile: o.files[ReportFile]})
-	})
+	o, err := r.Objects(dir)
+	if err != nil {
+		return err
+	}
+	return writeFiles(dir, map[string][]byte{ReportFile: o.files[ReportFile]})
 }
 
 // Writable says whether a directory could be written to, or made. It tries nothing.
@@ -132,7 +134,8 @@ func (r *Report) Check(dir string) error {
 	return errors.Join(err, Writable(dir))
 }
 
-// Join adds what the report that lies under a directory holds, once.
+// Join adds what the report that lies under a directory holds, once, and takes out what
+// Prune found to be gone, if that report is still the one that it asked about.
 func (r *Report) Join(dir string) error {
 	if r.joined == dir {
 		return nil
@@ -141,12 +144,20 @@ func (r *Report) Join(dir string) error {
 	if err != nil {
 		return err
 	}
+	var sum digest.Digest
+	if earlier != nil {
+		sum = earlier.sum
+	}
+	if p := r.pruned; p != nil && p.joined == dir && p.sum == sum {
+		*r = *p
+		return nil
+	}
 	if earlier != nil {
 		if err := r.Extend(earlier); err != nil {
 			return err
 		}
 	}
-	r.joined = dir
+	r.joined, r.sum = dir, sum
 	return nil
 }
 
@@ -155,7 +166,7 @@ func (r *Report) objects(dir string) (*Objects, error) {
 	if err := r.collisions(); err != nil {
 		return nil, err
 	}
-	o := &Objects{dir: dir, files: map[string][]byte{}, Chosen: r.chosen}
+	o := &Objects{dir: dir, files: map[string][]byte{}, Chosen: r.chosen, Unpruned: r.pruned != nil}
 	mirrors, err := r.mirrorSets(dir)
 	if err != nil {
 		return nil, err

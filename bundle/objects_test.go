@@ -18,10 +18,10 @@ import (
 func writeObjects(t testing.TB, r *bundle.Report) string {
 	t.Helper()
 	dir := t.TempDir()
-	files, err := r.WriteObjects(dir)
+	o, err := r.WriteObjects(dir)
 	check(t, err)
-	if got := fileNames(t, dir); !slices.Equal(got, files) {
-		t.Errorf("%s were written, %s announced", got, files)
+	if got := fileNames(t, dir); !slices.Equal(got, o.Files()) {
+		t.Errorf("%s were written, %s announced", got, o.Files())
 	}
 	return dir
 }

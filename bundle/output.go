@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"errors"
@@ -64,12 +65,12 @@ const (
 
 // Alone runs something while no other run that does so is at work in a directory of
 // objects: what several imports add to its files is all there. ErrLocked if another does
-// not let go of it.
-func Alone(dir string, do func() error) (err error) {
+// not let go of it; the end of the context ends the wait, and not what is to be done.
+func Alone(ctx context.Context, dir string, do func() error) (err error) {
 	if dir == Printed {
 		return do()
 	}
-	lock, err := awaitOutput(dir)
+	lock, err := awaitOutput(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -78,11 +79,16 @@ func Alone(dir string, do func() error) (err error) {
 }
 
 // awaitOutput is OpenOutput where others have the directory only for a moment each.
-func awaitOutput(dir string) (*Output, error) {
-	for end := time.Now().Add(lockTime); ; time.Sleep(lockLook) {
+func awaitOutput(ctx context.Context, dir string) (*Output, error) {
+	for end := time.Now().Add(lockTime); ; {
 		o, err := OpenOutput(dir)
 		if !errors.Is(err, ErrLocked) || time.Now().After(end) {
 			return o, err
+		}
+		select {
+		case <-time.After(lockLook):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", err, ctx.Err())
 		}
 	}
 }

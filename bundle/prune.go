@@ -13,34 +13,43 @@ import (
 )
 
 // Prune asks the registry for all that the report lists, with what lies under a
-// directory, and takes out what is there no more: the objects that are rendered
-// then lose its sources, and the places where nothing of a source is left.
-// Sources that no report knows stay, and what this import brought is not asked
-// for. It gives the references that left. If the registry does not answer for any
-// of them, nothing is taken out.
+// directory: the objects that are rendered then lose what is there no more, its sources,
+// and the places where nothing of a source is left. Sources that no report knows stay,
+// and what this import brought is not asked for. It gives the references that leave. If
+// the registry does not answer for any of them, or another run writes its report there
+// before the objects are rendered (Objects.Unpruned), nothing is taken out. It is called
+// before these are, and not within Alone.
 func (r *Report) Prune(ctx context.Context, client *oci.Client, dir string) ([]string, error) {
 	if r.Assumed {
 		return nil, fmt.Errorf("%w: no registry has been asked, so there is nothing that it could have lost", ErrUsage)
 	}
-	p := pruning{client: client, report: r, brought: map[[2]string]bool{}, named: map[string][]Held{}}
+	asked := *r
+	asked.Operators = slices.Clone(r.Operators)
+	p := pruning{client: client, report: &asked, brought: map[[2]string]bool{}, named: map[string][]Held{}}
 	p.bring()
-	if err := r.Join(dir); err != nil {
+	if err := asked.Join(dir); err != nil {
 		return nil, err
 	}
-	for _, h := range r.Held {
+	for _, h := range asked.Held {
 		for _, name := range h.Names {
 			p.named[name] = append(p.named[name], h)
 		}
 	}
-	left := make([]Held, len(r.Held))
-	err := forEach(ctx, 8, len(r.Held), func(ctx context.Context, i int) (err error) {
-		left[i], err = p.still(ctx, r.Held[i])
+	left := make([]Held, len(asked.Held))
+	err := forEach(ctx, 8, len(asked.Held), func(ctx context.Context, i int) (err error) {
+		left[i], err = p.still(ctx, asked.Held[i])
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	var gone []string
+	r.pruned = &asked
+	return asked.drop(left), nil
+}
+
+// drop leaves of what is held, image by image, only what is left, and gives the
+// references of which nothing is.
+func (r *Report) drop(left []Held) (gone []string) {
 	for i, h := range left {
 		lost := r.Held[i]
 		lost.Mirrors = minus(lost.Mirrors, h.Mirrors)
@@ -50,7 +59,7 @@ func (r *Report) Prune(ctx context.Context, client *oci.Client, dir string) ([]s
 		}
 	}
 	r.Held = slices.DeleteFunc(left, func(h Held) bool { return len(h.Mirrors) == 0 })
-	return gone, nil
+	return gone
 }
 
 // pruning is what asks a registry for what a report lists.

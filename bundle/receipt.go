@@ -267,26 +267,23 @@ func (h Holding) check() error {
 
 // UpdateReceipt puts what change makes of the receipt that lies in a directory, nil if
 // none does, in its place, signed if there is a key; what change gives as nil leaves it
-// as it is. No other run comes between: what several imports add is all there.
-// A receipt that the key has signed, and that was changed since, is an error; ErrLocked if
-// another run does not let go of the directory.
+// as it is. A receipt that the key has signed, and that was changed since, is an error.
+// Whoever is not alone there calls it within Alone: what several imports add is all there.
 func UpdateReceipt(dir string, key *ecdsa.PrivateKey, change func(there *Receipt) (*Receipt, error)) error {
-	return Alone(dir, func() error {
-		there, err := ReadReceipt(filepath.Join(dir, ReceiptFile), trustOf(key).Keys...)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		r, err := change(there)
-		if err != nil || r == nil {
-			return err
-		}
-		return r.Write(dir, key)
-	})
+	there, err := ReadReceipt(filepath.Join(dir, ReceiptFile), trustOf(key).Keys...)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	r, err := change(there)
+	if err != nil || r == nil {
+		return err
+	}
+	return r.Write(dir, key)
 }
 
 // Write writes the receipt into a directory, signed if there is a key. At every
 // instant a signature that lies there fits: those over what was there before go
-// first. Whoever is not alone there calls UpdateReceipt.
+// first. Whoever is not alone there calls UpdateReceipt within Alone.
 func (r *Receipt) Write(dir string, key *ecdsa.PrivateKey) error {
 	data, err := json.MarshalIndent(r, "", " ")
 	if err != nil {

@@ -115,7 +115,9 @@ func TestReceiptsAtOnce(t *testing.T) {
 	dir, key := filepath.Join(t.TempDir(), "made", "for it"), newKey(t)
 	const runs, each = 4, 8
 	add := func(r *bundle.Receipt) error {
-		return bundle.UpdateReceipt(dir, key, func(there *bundle.Receipt) (*bundle.Receipt, error) { return r, r.Extend(there) })
+		return bundle.Alone(t.Context(), dir, func() error {
+			return bundle.UpdateReceipt(dir, key, func(there *bundle.Receipt) (*bundle.Receipt, error) { return r, r.Extend(there) })
+		})
 	}
 	var all sync.WaitGroup
 	var want []bundle.Base

@@ -45,9 +45,11 @@ type Report struct {
 	Skipped      *Skips `json:"skipped,omitempty"` // nil before there was a samples patch
 
 	joined string        // the directory whose report is a part of this one
+	sum    digest.Digest // of that report, or of the file that this one is from; empty if there is none
 	chosen MirrorOptions // what of the options an earlier import chose
 	read   bool          // from a file: what it lists may be gone
 	lost   []Held        // images, with the mirrors at which Prune found them no more
+	pruned *Report       // this, joined, without what Prune found to be gone; nil if it did not ask, or that was taken out
 }
 
 // Held is an image that the registry holds.
@@ -280,7 +282,7 @@ func ReadReport(path string) (*Report, error) {
 	if err := checkKeys(data, Report{}); err != nil {
 		return nil, fmt.Errorf("parse %s: %w", path, err)
 	}
-	r := Report{read: true}
+	r := Report{read: true, sum: digest.FromBytes(data)}
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, fmt.Errorf("parse %s: %w", path, err)
 	}
