@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -11,6 +12,8 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // lockedDir names the directory for the process that TestLockDiesWithItsProcess starts.
@@ -50,6 +53,51 @@ func TestLockDiesWithItsProcess(t *testing.T) {
 		must(t, again.Close())
 	}
 	t.Logf("%d rounds", n)
+}
+
+// TestAloneWaits: a directory that another run has is waited for, for a while, or until the
+// context ends; one that is free is had even then.
+func TestAloneWaits(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "objects")
+	for name, c := range map[string]struct {
+		free, ends, waits time.Duration // 0 = not
+		want              error
+	}{
+		"free":               {want: nil},
+		"free soon":          {free: 20 * time.Second, waits: 20 * time.Second},
+		"taken":              {waits: lockTime, want: ErrLocked},
+		"taken, and it ends": {ends: 5 * time.Second, waits: 5 * time.Second, want: context.DeadlineExceeded},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if c.ends > 0 {
+				ctx, cancel = context.WithTimeout(ctx, c.ends)
+				defer cancel()
+			}
+			if c.want == nil && c.free == 0 {
+				cancel()
+			}
+			if c.want != nil || c.free > 0 {
+				out, err := OpenOutput(dir)
+				must(t, err)
+				if c.free > 0 {
+					time.AfterFunc(c.free, func() { must(t, out.Close()) })
+				} else {
+					defer out.Close()
+				}
+			}
+			began, done := time.Now(), false
+			err := Alone(ctx, dir, func() error { done = true; return nil })
+			if !errors.Is(err, c.want) || done != (c.want == nil) {
+				t.Errorf("%s: done %v, %v", name, done, err)
+			}
+			if waited := time.Since(began); waited < c.waits || waited > c.waits+time.Second {
+				t.Errorf("%s: waited %s", name, waited)
+			}
+		})
+	}
 }
 
 // TestLockOfOne: of several that want a directory, which comes and goes with them,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"os"
@@ -136,7 +137,7 @@ func TestReportOfTwoImports(t *testing.T) {
 		t.Fatal(err)
 	}
 	ended := make(chan string, 1)
-	err = bundle.Alone(objects, func() error {
+	err = bundle.Alone(t.Context(), objects, func() error {
 		written, err := report.Objects(objects)
 		if err != nil {
 			return err
@@ -164,6 +165,75 @@ func TestReportOfTwoImports(t *testing.T) {
 	sets, err := os.ReadFile(filepath.Join(objects, bundle.ITMSFile))
 	if err != nil || !strings.Contains(string(sets), "quay.io/team/one") || !strings.Contains(string(sets), "quay.io/team/two") {
 		t.Errorf("the objects are of %s, %v", sets, err)
+	}
+}
+
+// TestLockedObjects: an import that has pushed, and does not get the directory for what it
+// is to write, waits for that once, or until it is interrupted; it says what it pushed, and
+// that the same command writes the rest, which it does.
+func TestLockedObjects(t *testing.T) {
+	t.Parallel()
+	source, medium := embedded(t), filepath.Join(t.TempDir(), "medium")
+	b := ocitest.NewBuilder(source)
+	b.Image("team/app", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{b.RandomLayer("team/app", "app", 2000)}})
+	if b.Err() != nil {
+		t.Fatal(b.Err())
+	}
+	succeeds(t, "export", "--quiet", "--unsigned", "--insecure-registry", source, "--source-mirror", "quay.io="+source, "--image", "quay.io/team/app:v1", "--output", medium)
+	for name, test := range map[string]struct {
+		interrupted bool
+		code        int
+		most        time.Duration
+		says        string
+	}{
+		"waits":       {false, exitLocked, 50 * time.Second, "airlift: locked by another run: "},
+		"interrupted": {true, 130, 20 * time.Second, "airlift: interrupted\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			far, objects := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, nil), filepath.Join(t.TempDir(), "objects")
+			imports := []string{"import", medium, "--quiet", "--no-check", "--allow-unsigned", "--to", far.Host,
+				"--cluster-registry", "registry.plant.example", "--insecure-registry", far.Host, "--manifests", objects}
+			lock, err := bundle.OpenOutput(objects)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer lock.Close()
+			began, cmd, out := time.Now(), exec.Command("airlift", imports...), new(bytes.Buffer)
+			cmd.Stdout, cmd.Stderr = out, out
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if test.interrupted {
+				for far.Count(http.MethodPut, "/manifests/") == 0 && time.Since(began) < test.most {
+					time.Sleep(10 * time.Millisecond)
+				}
+				time.Sleep(2 * time.Second) // by then it waits
+				_ = cmd.Process.Signal(os.Interrupt)
+			}
+			_ = cmd.Wait()
+			if code := cmd.ProcessState.ExitCode(); code != test.code || time.Since(began) > test.most {
+				t.Errorf("ended with %d after %s", code, time.Since(began))
+			}
+			for _, line := range []string{test.says, "1 image: 1 imported\n", "airlift: hint: what was pushed stays there; the same command writes the rest, "} {
+				if !strings.Contains(out.String(), line) {
+					t.Errorf("it does not say %q: %s", line, out)
+				}
+			}
+			if files, err := os.ReadDir(objects); err != nil || len(files) > 0 {
+				t.Errorf("written were %v, %v", files, err)
+			}
+			if err := lock.Close(); err != nil {
+				t.Fatal(err)
+			}
+			succeeds(t, append(imports, "--force")...)
+			if _, err := bundle.ReadReport(filepath.Join(objects, bundle.ReportFile)); err != nil {
+				t.Error(err)
+			}
+			if r, err := bundle.ReadReceipt(filepath.Join(objects, bundle.ReceiptFile)); err != nil || len(r.Repositories) != 1 {
+				t.Errorf("the receipt is %+v, %v", r, err)
+			}
+		})
 	}
 }
 

@@ -20,20 +20,20 @@ const (
 	exitLocked    = 8
 )
 
-// classes of errors and their codes, in the order in which they win. Nothing
-// was begun where usage was wrong or a directory locked, so these never meet the
-// others.
+// classes of errors and their codes, in the order in which they win. Nothing was begun
+// where usage was wrong, so that never meets the others. A directory that is locked does
+// where an import has pushed, and is to write what it leaves: what failed before says more.
 var classes = []struct {
 	class error // nil: whatever is of no other class
 	code  int
 }{
 	{bundle.ErrUsage, exitUsage},
-	{bundle.ErrLocked, exitLocked},
 	{bundle.ErrUntrusted, exitUntrusted},
 	{bundle.ErrDamaged, exitDamaged},
 	{bundle.ErrAbsent, exitAbsent},
 	{bundle.ErrNoSpace, exitNoSpace},
 	{nil, exitFailed},
+	{bundle.ErrLocked, exitLocked},
 	{bundle.ErrMissing, exitMissing},
 	{bundle.ErrSparse, exitMissing},
 	{bundle.ErrUnpullable, exitMissing},

@@ -19,6 +19,7 @@ func TestExitCode(t *testing.T) {
 		damaged   = fmt.Errorf("bundle.tar: %w", bundle.ErrDamaged)
 		missing   = fmt.Errorf("two images: %w", bundle.ErrMissing)
 		absent    = fmt.Errorf("bundle.tar.002: %w", bundle.ErrAbsent)
+		locked    = fmt.Errorf("%w: objects", bundle.ErrLocked)
 		space     = fmt.Errorf("write: %w", bundle.ErrNoSpace)
 	)
 	for _, test := range []struct {
@@ -35,6 +36,12 @@ func TestExitCode(t *testing.T) {
 		{"untrusted", untrusted, 5},
 		{"no space", space, 6},
 		{"absent", absent, 7},
+		{"locked", locked, 8},
+		{"4 before 8", errors.Join(locked, damaged), 4},
+		{"7 before 8", errors.Join(locked, absent), 7},
+		{"6 before 8", errors.Join(locked, space), 6},
+		{"1 before 8", errors.Join(locked, plain), 1},
+		{"8 before 3", errors.Join(missing, locked), 8},
 		{"5 before 4", errors.Join(plain, missing, space, absent, damaged, untrusted), 5},
 		{"4 before 7", errors.Join(plain, missing, space, absent, damaged), 4},
 		{"7 before 6", errors.Join(plain, missing, space, absent), 7},

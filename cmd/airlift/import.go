@@ -122,8 +122,9 @@ func importBundle(c *cli.Context) error {
 	o.Progress = shown.event
 	results, err := from.run(c, client, o, shown)
 	shown.close()
-	written, finished := finishImport(c, stdout, client, b, objects, ledger.receipt, secret, results, err, expected.Warnings)
-	finished = errors.Join(finished, ledger.add(c, b, p, results), ledger.correct(c, err))
+	done := outcome{b, p, results, err}
+	e := ending{done, ledger, client, objects, stdout, secret, expected.Warnings}
+	written, finished := e.finish(c)
 	return errors.Join(finished, importHint(err), checkImport(c, b, p, written, results, errors.Join(finished, err)))
 }
 
@@ -264,42 +265,68 @@ func stillToCome(err error) string {
 	return text
 }
 
-// finishImport writes the report and, after an import that may be used as it
-// is, the objects, and gives these. stdout is where they are printed instead, receipt
-// what earlier imports recorded. Of what may surprise, some was said before.
-func finishImport(c *cli.Context, stdout io.Writer, client *oci.Client, b *bundle.Bundle, o bundle.ObjectOptions, receipt *bundle.Receipt, secret []byte, results []bundle.ImageResult, err error, said []string) (*bundle.Objects, error) {
-	if results == nil {
-		return nil, nil // nothing was begun
-	}
-	dir := c.String("manifests")
-	report := b.Report(results, o)
-	if code := exitCode(err); code != exitComplete && code != exitMissing && code != exitAbsent {
-		return nil, errors.Join(printResults(c.App.Writer, results), report.Write(dir))
-	}
-	var objects *bundle.Objects
-	var pruned error
-	err = bundle.Alone(dir, func() (err error) {
-		pruned = prune(c, report, client)
-		objects, err = writeObjects(report, dir)
-		return err
-	})
-	if err != nil {
-		return nil, errors.Join(printResults(c.App.Writer, results), pruned, manifestsHint(err))
-	}
-	warnAlone(report, dir, receipt)
-	warnMirrors(objects.Warnings, said)
-	warnReplaced(report.Options.Config)
-	return objects, errors.Join(printResults(c.App.Writer, results), printSamples(c, report, objects), writeSecret(c.App.Writer, dir, secret), printObjects(c.App.Writer, dir, objects), pruned,
-		printStream(stdout, report, dir, objects))
+// outcome is what an import came to.
+type outcome struct {
+	bundle    *bundle.Bundle
+	placement bundle.Placement
+	results   []bundle.ImageResult // nil: nothing was begun
+	err       error
 }
 
-// writeObjects renders the objects, and writes them.
-func writeObjects(report *bundle.Report, dir string) (*bundle.Objects, error) {
-	objects, err := report.Objects(dir)
-	if err != nil {
-		return nil, err
+// isUsable says whether a cluster may be told of what the registry has now.
+func (o outcome) isUsable() bool {
+	code := exitCode(o.err)
+	return code == exitComplete || code == exitMissing || code == exitAbsent
+}
+
+// ending is what an import leaves.
+type ending struct {
+	outcome
+	ledger  *ledger
+	client  *oci.Client
+	options bundle.ObjectOptions
+	stdout  io.Writer // for the objects, if they are printed
+	secret  []byte    // for the nodes; nil for none
+	said    []string  // of what may surprise
+}
+
+// finish writes the report, the receipt and, after an import that may be used as it is,
+// the objects, and gives these; no other run comes between.
+func (e ending) finish(c *cli.Context) (*bundle.Objects, error) {
+	if e.results == nil {
+		return nil, e.ledger.close(c, e.outcome, nil)
 	}
-	return objects, objects.Write()
+	dir := c.String("manifests")
+	report := e.bundle.Report(e.results, e.options)
+	if !e.isUsable() {
+		written := e.ledger.close(c, e.outcome, func() error { return report.Write(dir) })
+		return nil, errors.Join(printResults(c.App.Writer, e.results), written, e.ledger.tell(c.App.Writer))
+	}
+	pruned := prune(c, report, e.client)
+	var objects *bundle.Objects
+	written := e.ledger.close(c, e.outcome, func() error {
+		o, err := report.WriteObjects(dir)
+		if err == nil {
+			objects = o
+		}
+		return manifestsHint(err)
+	})
+	if objects == nil {
+		return nil, errors.Join(printResults(c.App.Writer, e.results), pruned, written, e.ledger.tell(c.App.Writer))
+	}
+	warnAlone(report, dir, e.ledger.receipt)
+	warnMirrors(objects.Warnings, e.said)
+	warnReplaced(report.Options.Config)
+	return objects, errors.Join(printResults(c.App.Writer, e.results), printSamples(c, report, objects), writeSecret(c.App.Writer, dir, e.secret), printObjects(c.App.Writer, dir, objects), pruned, unpruned(objects),
+		printStream(e.stdout, report, dir, objects), written, e.ledger.tell(c.App.Writer))
+}
+
+// lateHint says what becomes of an import that pushed, and could not write what it leaves.
+func lateHint(err error) error {
+	if errors.Is(err, bundle.ErrLocked) {
+		return withHint(err, "what was pushed stays there; the same command writes the rest, and with --force into the receipt, too, what is there by then")
+	}
+	return err
 }
 
 // warnAlone says of objects that they know nothing of what earlier imports brought:

@@ -48,12 +48,12 @@ func manifests(c *cli.Context) error {
 		return err
 	}
 	dir := c.String("manifests")
+	if err := prune(c, report, nil); err != nil {
+		return manifestsHint(err)
+	}
 	var objects *bundle.Objects
-	err = bundle.Alone(dir, func() (err error) {
-		if err = prune(c, report, nil); err != nil {
-			return err
-		}
-		objects, err = writeObjects(report, dir)
+	err = bundle.Alone(c.Context, dir, func() (err error) {
+		objects, err = report.WriteObjects(dir)
 		return err
 	})
 	if err != nil {
@@ -62,7 +62,7 @@ func manifests(c *cli.Context) error {
 	warnAlone(report, dir, nil)
 	warnMirrors(objects.Warnings, nil)
 	warnReplaced(report.Options.Config)
-	return errors.Join(printSamples(c, report, objects), writeSecret(c.App.Writer, dir, secret), printObjects(c.App.Writer, dir, objects), printStream(stdout, report, dir, objects))
+	return errors.Join(printSamples(c, report, objects), writeSecret(c.App.Writer, dir, secret), printObjects(c.App.Writer, dir, objects), unpruned(objects), printStream(stdout, report, dir, objects))
 }
 
 // bundleDirs takes a bundle.json for the directory that it lies in: the

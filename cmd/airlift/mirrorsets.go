@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -123,6 +124,14 @@ func prune(c *cli.Context, report *bundle.Report, client *oci.Client) error {
 		fmt.Fprintf(c.App.Writer, "gone from the registry: %s\n", printable(reference))
 	}
 	return err
+}
+
+// unpruned is an error if what was found to be gone was not taken out.
+func unpruned(objects *bundle.Objects) error {
+	if !objects.Unpruned {
+		return nil
+	}
+	return withHint(errors.New("--prune-sources: another run wrote its report after the registry had been asked, so nothing was taken out"), "run airlift manifests --prune-sources, with what was given here")
 }
 
 // printChanges says what is different from the mirror sets that lay there.

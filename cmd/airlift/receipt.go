@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -31,6 +33,7 @@ type ledger struct {
 	key      *ecdsa.PrivateKey // signs the receipt; nil = nobody does
 	named    *bundle.Receipt   // what --last names; nil if it names nothing
 	receipt  *bundle.Receipt   // that, and what lay under dir when we began; nil if there is none
+	said     []string          // what was written, for people
 }
 
 // openLedger reads what earlier imports recorded, and adds it to the options.
@@ -45,7 +48,7 @@ func openLedger(c *cli.Context, o *bundle.ImportOptions) (*ledger, error) {
 			return nil, err
 		}
 	}
-	if l.receipt, err = l.read(); err != nil {
+	if l.receipt, err = l.read(c.Context); err != nil {
 		return nil, err
 	}
 	for _, file := range c.StringSlice("last") {
@@ -101,13 +104,15 @@ func (l *ledger) held() ([]bundle.Held, error) {
 func (l *ledger) file() string { return filepath.Join(l.dir, bundle.ReceiptFile) }
 
 // read gives the receipt that lies there, nil if none does.
-func (l *ledger) read() (r *bundle.Receipt, err error) {
+func (l *ledger) read(ctx context.Context) (r *bundle.Receipt, err error) {
 	if _, err := os.Stat(l.file()); l.dir == bundle.Printed || errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	err = bundle.UpdateReceipt(l.dir, l.key, func(there *bundle.Receipt) (*bundle.Receipt, error) {
-		r = there
-		return nil, nil
+	err = bundle.Alone(ctx, l.dir, func() error {
+		return bundle.UpdateReceipt(l.dir, l.key, func(there *bundle.Receipt) (*bundle.Receipt, error) {
+			r = there
+			return nil, nil
+		})
 	})
 	switch {
 	case err != nil:
@@ -168,35 +173,65 @@ func (l *ledger) order(c *cli.Context, inv *bundle.Inventory) error {
 		"nothing was pushed; --allow-older imports it all the same: tags go back to what it has; bundles that are not to wait for each other are exported with --series NAME")
 }
 
-// add writes the receipt of an import that was begun, with all earlier ones, those that
-// others wrote meanwhile too.
-func (l *ledger) add(c *cli.Context, b *bundle.Bundle, p bundle.Placement, results []bundle.ImageResult) error {
-	if results == nil {
+// close writes what an import leaves, alone in the directory: of one that was begun the
+// receipt, and what else is to be written there; of another what it found the registry
+// not to have.
+func (l *ledger) close(c *cli.Context, done outcome, write func() error) error {
+	if done.results != nil {
+		return lateHint(bundle.Alone(c.Context, l.dir, func() error {
+			var written error
+			if write != nil {
+				written = write()
+			}
+			return errors.Join(written, l.add(done))
+		}))
+	}
+	var lacks *bundle.BaseError
+	if l.receipt == nil || l.dir == bundle.Printed || !errors.As(done.err, &lacks) {
 		return nil
 	}
-	r := b.Receipt(results, p)
-	err := l.write(c, func(there *bundle.Receipt) (*bundle.Receipt, error) {
+	err := bundle.Alone(c.Context, l.dir, func() error { return l.correct(lacks) })
+	return errors.Join(err, l.tell(c.App.Writer))
+}
+
+// tell says what was written.
+func (l *ledger) tell(w io.Writer) error {
+	for _, line := range l.said {
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add writes the receipt of an import that was begun, with all earlier ones, those that
+// others wrote meanwhile too.
+func (l *ledger) add(done outcome) error {
+	r := done.bundle.Receipt(done.results, done.placement)
+	if l.dir == bundle.Printed {
+		if len(r.Bundles) > 0 {
+			l.said = append(l.said, "no receipt is written; a later export can take this bundle's bundle.json for --since")
+		}
+		return nil
+	}
+	err := l.write(func(there *bundle.Receipt) (*bundle.Receipt, error) {
 		err := errors.Join(r.Extend(l.named), r.Extend(there))
 		if err != nil || len(r.Bundles) == 0 {
 			return nil, err
 		}
 		return r, nil
 	})
-	if n := b.Unlisted(results, r); err == nil && l.dir != bundle.Printed && n > 0 {
-		_, err = fmt.Fprintf(c.App.Writer, "it does not list %s of images that were there already: nobody asked for them, as --force does\n", count(n, "blob"))
+	if n := done.bundle.Unlisted(done.results, r); err == nil && n > 0 {
+		l.said = append(l.said, fmt.Sprintf("it does not list %s of images that were there already: nobody asked for them, as --force does", count(n, "blob")))
 	}
 	return err
 }
 
 // correct takes out of the receipt what the registry was found not to have, so that
 // the next export since the receipt brings it.
-func (l *ledger) correct(c *cli.Context, err error) error {
-	var lacks *bundle.BaseError
-	if l.receipt == nil || !errors.As(err, &lacks) {
-		return nil
-	}
+func (l *ledger) correct(lacks *bundle.BaseError) error {
 	gone := slices.Concat(lacks.Blobs, lacks.Damaged)
-	return l.write(c, func(there *bundle.Receipt) (*bundle.Receipt, error) {
+	return l.write(func(there *bundle.Receipt) (*bundle.Receipt, error) {
 		r, err := together(there, l.named)
 		if r == nil || !r.Forget(gone, l.receipt) {
 			return nil, err
@@ -205,15 +240,8 @@ func (l *ledger) correct(c *cli.Context, err error) error {
 	})
 }
 
-// write puts what change makes of the receipt that lies there in its place, and says so.
-func (l *ledger) write(c *cli.Context, change func(there *bundle.Receipt) (*bundle.Receipt, error)) error {
-	if l.dir == bundle.Printed {
-		r, err := change(nil)
-		if err == nil && r != nil {
-			_, err = fmt.Fprintln(c.App.Writer, "no receipt is written; a later export can take this bundle's bundle.json for --since")
-		}
-		return err
-	}
+// write puts what change makes of the receipt that lies there in its place.
+func (l *ledger) write(change func(there *bundle.Receipt) (*bundle.Receipt, error)) error {
 	written := false
 	err := bundle.UpdateReceipt(l.dir, l.key, func(there *bundle.Receipt) (*bundle.Receipt, error) {
 		r, err := change(there)
@@ -227,6 +255,6 @@ func (l *ledger) write(c *cli.Context, change func(there *bundle.Receipt) (*bund
 	if l.key != nil {
 		signed = "signed by " + verify.PublicKeyOf(l.key).ID()
 	}
-	_, err = fmt.Fprintf(c.App.Writer, "receipt for a later export: %s, %s\n", l.file(), signed)
-	return err
+	l.said = append(l.said, fmt.Sprintf("receipt for a later export: %s, %s", l.file(), signed))
+	return nil
 }

@@ -41,10 +41,11 @@ func importShard(c *cli.Context, from source, o bundle.ImportOptions, ledger *le
 	o.Progress = shown.event
 	results, err := from.run(c, client, o, shown)
 	shown.close()
-	recorded := errors.Join(ledger.add(c, from.bundle, o.Placement, results), ledger.correct(c, err))
+	recorded := ledger.close(c, outcome{from.bundle, o.Placement, results, err}, nil)
 	if results == nil {
 		return errors.Join(recorded, importHint(err))
 	}
+	recorded = errors.Join(recorded, ledger.tell(c.App.Writer))
 	if err == nil {
 		say(os.Stderr, "this was part %s; when all parts are there, the same command without --shard proves it, tags releases and writes the objects", c.String("shard"))
 	}

@@ -14,7 +14,7 @@ package main
 //   - Flags stand before or after the arguments; "--" ends them; "-" is an argument.
 //   - Ctrl-C (or SIGTERM) ends the work at a clean place; a second one kills.
 //   - The exit code is one of these; where several apply, the first of
-//     5, 4, 7, 6, 1, 3 wins:
+//     5, 4, 7, 6, 1, 8, 3 wins:
 //
 //     0    complete
 //     1    failed
@@ -25,7 +25,8 @@ package main
 //     5    not signed by a trusted key
 //     6    no space
 //     7    volumes absent
-//     8    locked by another run
+//     8    locked by another run; an import that had pushed by then wrote no report,
+//     objects or receipt
 //     130  interrupted by SIGINT
 //     143  interrupted by SIGTERM
 
