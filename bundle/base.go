@@ -178,12 +178,9 @@ func (p *pusher) hasBase(ctx context.Context, b *pushedBlob, at oci.Reference) (
 	return found, err
 }
 
-// errSpoilt: what a registry gives for a blob are other bytes.
-var errSpoilt = errors.New("the contents have another digest")
-
 // isSpoilt says whether a registry has other bytes under the digest of a blob.
 func isSpoilt(err error) bool {
-	return errors.Is(err, errSpoilt) || errors.Is(err, oci.ErrOtherSize)
+	return errors.Is(err, errOtherDigest) || errors.Is(err, oci.ErrOtherSize)
 }
 
 // readBlob reads a blob from a registry and hashes it. isSpoilt says of the error
@@ -195,7 +192,7 @@ func readBlob(ctx context.Context, client *oci.Client, at oci.Reference, blob oc
 		sum := sha256.New()
 		_, err = io.Copy(sum, body)
 		if got := digest.NewDigest(digest.SHA256, sum); err == nil && got != blob.Digest {
-			err = fmt.Errorf("%w: the registry sent %s", errSpoilt, got)
+			err = fmt.Errorf("%w: the registry sent %s", errOtherDigest, got)
 		}
 	}
 	if err != nil {

@@ -174,7 +174,7 @@ func (c *check) contents(ctx context.Context, v *volumeSet, e Entry) error {
 		want = digest.FromBytes(e.contents())
 	}
 	if err == nil && digest.NewDigest(digest.SHA256, sum) != want {
-		err = errors.New("the contents have another digest")
+		err = errOtherDigest
 	}
 	if err == nil && isNode {
 		err = c.said.check(node, raw.Bytes())

@@ -9,6 +9,9 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
+// errOtherDigest: bytes of a medium, or of a registry, are not those of the blob.
+var errOtherDigest = errors.New("the contents have another digest")
+
 // contentsError: what a volume holds cannot be read, or is not what it should be.
 type contentsError struct{ error }
 
@@ -27,7 +30,7 @@ func (r *checkedReader) Read(p []byte) (int, error) {
 	r.sum.Write(p[:n])
 	switch {
 	case err == io.EOF && digest.NewDigest(digest.SHA256, r.sum) != r.want:
-		err = &contentsError{errors.New("the contents have another digest")}
+		err = &contentsError{errOtherDigest}
 	case err != nil && err != io.EOF:
 		err = &contentsError{err}
 	}

@@ -16,8 +16,11 @@ func (c *Content) write(w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	before, after, _ := bytes.Cut(data, []byte(`"nodes":[],"blobs":[]`)) // no text looks like that: its quotes are escaped
-	to := bufio.NewWriter(w)                                             // which keeps the first error
+	before, after, found := bytes.Cut(data, []byte(`"nodes":[],"blobs":[]`)) // no text looks like that: its quotes are escaped
+	if !found {
+		return errors.New("write the content: there is no place for nodes and blobs")
+	}
+	to := bufio.NewWriter(w) // which keeps the first error
 	to.Write(before)
 	err = errors.Join(writeList(to, `"nodes":`, c.Nodes), writeList(to, `,"blobs":`, c.Blobs))
 	to.Write(after)

@@ -149,7 +149,7 @@ func readNode(v *volumeSet, e Entry, n Node, said nodeCheck) ([]byte, error) {
 	raw := make([]byte, n.Size)
 	err := v.read(raw, e.data())
 	if err == nil && digest.FromBytes(raw) != n.Digest {
-		err = errors.New("the contents have another digest")
+		err = errOtherDigest
 	}
 	if err == nil {
 		err = said.check(n, raw)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -121,7 +120,7 @@ func (p *pusher) append(ctx context.Context, e Entry, u *begunUpload, v *volumeS
 func (p *pusher) commit(ctx context.Context, b *pushedBlob, u *begunUpload) error {
 	if digest.NewDigest(digest.SHA256, u.sum) != b.entry.Digest {
 		u.upload.Cancel(ctx)
-		b.damaged = p.im.damaged(p.im.volumes[0], b.entry, errors.New("the contents, of several volumes, have another digest"))
+		b.damaged = p.im.damaged(p.im.volumes[0], b.entry, fmt.Errorf("%w: they are on several volumes", errOtherDigest))
 		return b.damaged
 	}
 	return u.upload.Commit(ctx)

@@ -137,7 +137,7 @@ func (c *streamedContents) judge() error {
 	}
 	problem := error(nil)
 	if digest.NewDigestFromBytes(digest.SHA256, c.sum.Sum(nil)) != want {
-		problem = errors.New("the contents have another digest")
+		problem = errOtherDigest
 	} else if c.check != nil {
 		problem = c.check(c.raw)
 	}
