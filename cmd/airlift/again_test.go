@@ -168,6 +168,51 @@ func TestReportOfTwoImports(t *testing.T) {
 	}
 }
 
+// TestPruneUnlocked: others may have the directory of objects while the registry is asked
+// what it has no more.
+func TestPruneUnlocked(t *testing.T) {
+	t.Parallel()
+	source, work := embedded(t), t.TempDir()
+	b := ocitest.NewBuilder(source)
+	for _, repo := range []string{"team/one", "team/two"} {
+		b.Image(repo, "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{b.RandomLayer(repo, repo, 2000)}})
+	}
+	if b.Err() != nil {
+		t.Fatal(b.Err())
+	}
+	objects := filepath.Join(work, "objects")
+	var mu sync.Mutex
+	asked, locked := 0, 0
+	far := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, func(r *http.Request) *ocitest.Fault {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Method != http.MethodHead || !strings.Contains(r.URL.Path, "/team/one/manifests/") {
+			return nil
+		}
+		asked++
+		if lock, err := bundle.OpenOutput(objects); err != nil {
+			locked++
+		} else if err := lock.Close(); err != nil {
+			t.Error(err)
+		}
+		return nil
+	})
+	for i, repo := range []string{"team/one", "team/two"} {
+		medium := filepath.Join(work, fmt.Sprint(i))
+		succeeds(t, "export", "--quiet", "--unsigned", "--insecure-registry", source, "--source-mirror", "quay.io="+source, "--image", "quay.io/"+repo+":v1", "--output", medium)
+		flags := []string{medium, "--allow-unsigned", "--insecure-registry", far.Host, "--manifests", objects, "--prune-sources"}
+		succeeds(t, append([]string{"import", "--quiet", "--no-check", "--to", far.Host, "--cluster-registry", "registry.plant.example"}, flags...)...)
+		asked = 0
+		succeeds(t, append([]string{"manifests"}, flags...)...)
+		if asked == 0 {
+			t.Errorf("%s: the registry was not asked", repo)
+		}
+	}
+	if locked > 0 {
+		t.Errorf("%d times it was locked", locked)
+	}
+}
+
 // TestLockedObjects: an import that has pushed, and does not get the directory for what it
 // is to write, waits for that once, or until it is interrupted; it says what it pushed, and
 // that the same command writes the rest, which it does.
