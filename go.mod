@@ -14,12 +14,13 @@ require (
 	github.com/opencontainers/image-spec v1.1.1 // descriptors, media types and the layout
 	github.com/rogpeppe/go-internal v1.16.0 // tests: scripts of commands (testscript)
 	github.com/schollz/progressbar/v3 v3.19.1 // the progress bar
+	github.com/sirupsen/logrus v1.10.2 // what a library logs with: tests look there for secrets
 	github.com/urfave/cli/v2 v2.27.7 // the command line
 	github.com/youmark/pkcs8 v0.0.0-20240726163527-a2c0da244d78 // signing keys behind a passphrase
 	go.podman.io/image/v5 v5.42.0 // credentials, looked up as podman does
 	go.yaml.in/yaml/v2 v2.4.2 // splits YAML documents, which sigs.k8s.io/yaml cannot; part of that anyway
 	golang.org/x/crypto v0.58.0 // bcrypt, for the users of a registry
-	golang.org/x/sync v0.24.0 // errgroup
+	golang.org/x/sync v0.24.0 // errgroup, and slots for uploads
 	golang.org/x/sys v0.49.0 // free space of a medium
 	golang.org/x/term v0.47.0 // is it a terminal; passphrases without echo
 	sigs.k8s.io/yaml v1.6.0 // YAML as Kubernetes reads and writes it
@@ -38,7 +39,6 @@ require (
 	github.com/opencontainers/runtime-spec v1.3.0 // indirect
 	github.com/rivo/uniseg v0.4.7 // indirect
 	github.com/russross/blackfriday/v2 v2.1.0 // indirect
-	github.com/sirupsen/logrus v1.10.2 // indirect
 	github.com/xrash/smetrics v0.0.0-20240521201337-686a1a2994c1 // indirect
 	go.podman.io/storage v1.65.0 // indirect
 	golang.org/x/tools v0.49.0 // indirect
