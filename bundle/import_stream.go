@@ -230,23 +230,15 @@ func (x *streamed) pass(b *pushedBlob, contents io.Reader) error {
 // bring lets a blob be put into the first repository that needs it, unless it is
 // there.
 func (x *streamed) bring(b *pushedBlob, put func(context.Context, oci.Reference, ocispec.Descriptor) error) error {
-	b.Lock()
-	defer b.Unlock()
-	if err := x.im.push.slots.Acquire(x.ctx, 1); err != nil {
-		return err
-	}
-	defer x.im.push.slots.Release(1)
 	d := b.entry.descriptor()
 	to := x.im.push.repositories(x.waiting[d.Digest][0])[0]
-	how := wasThere
-	found, err := x.im.client.HasBlob(x.ctx, to, d)
-	if err == nil && !found {
-		how, err = wasSent, put(x.ctx, to, d)
-	}
-	if err == nil {
-		x.im.push.arrived(b, to, how)
-	}
-	return err
+	return x.im.push.inTurn(x.ctx, x.ctx, to, b, 0, func() (arrival, error) {
+		found, err := x.im.client.HasBlob(x.ctx, to, d)
+		if err != nil || found {
+			return wasThere, err
+		}
+		return wasSent, put(x.ctx, to, d)
+	})
 }
 
 // arrive tells the images that wait for a blob that it is there, or why not.

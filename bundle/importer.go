@@ -158,9 +158,10 @@ func (im *Importer) run(ctx context.Context) ([]ImageResult, error) {
 	return im.list(), im.verdict()
 }
 
-// imagesAtOnce are more than the blobs on their way: while one of these is waited for
-// by all images, there are others for all other blobs.
-func imagesAtOnce(n int) int { return 2*jobs(n) - 1 }
+// imagesAtOnce are many more than the blobs on their way, whose number has its own bound:
+// while most of them wait for one layer that they share, others find work. With one job
+// they come in their order.
+func imagesAtOnce(n int) int { return jobs(n) * jobs(n) }
 
 // inOrder are the images that are not there yet, releases after all others.
 func (im *Importer) inOrder() [2][]placed {

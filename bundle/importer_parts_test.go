@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -77,16 +78,22 @@ func TestPartsOutOfOrder(t *testing.T) {
 	wantVolumes(t, err, "bundle.tar.003", "bundle.tar.004", "bundle.tar.005")
 }
 
-// TestPartsThatFail: a part that is damaged, or that the registry does not take,
-// makes all parts still to come; given again, in their order, they are the blob.
+// TestPartsThatFail: a part that is damaged, or that the registry does not take, or the
+// end of all that it refuses, makes all parts still to come; given again, in their order,
+// they are the blob. The registry is left with none of the uploads that failed.
 func TestPartsThatFail(t *testing.T) {
 	t.Parallel()
 	src := ocitest.StartRegistry(t)
 	media, whole := threeMedia(t, client(t, src.Host), src, true)
-	for _, how := range []string{"damaged", "refused", "lost"} {
+	for _, how := range []string{"damaged", "refused", "lost", "not ended"} {
 		var fault atomic.Pointer[ocitest.Fault]
-		dst := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, func(r *http.Request) *ocitest.Fault {
-			if r.Method == http.MethodPatch {
+		registry := ocitest.StartRegistryWith(t, ocitest.RegistryOptions{Three: true}) // 2.8 cannot remove one whose answer was lost
+		method := http.MethodPatch
+		if how == "not ended" {
+			method = http.MethodPut
+		}
+		dst := ocitest.Misbehave(t, registry.Host, func(r *http.Request) *ocitest.Fault {
+			if r.Method == method && strings.Contains(r.URL.Path, "/blobs/") {
 				return fault.Load()
 			}
 			return nil
@@ -97,7 +104,7 @@ func TestPartsThatFail(t *testing.T) {
 			switch {
 			case i == 1 && how == "damaged":
 				flip(t, damaged, 100)
-			case i == 1 && how == "refused":
+			case i == 1 && how != "lost":
 				fault.Store(&ocitest.Fault{Status: http.StatusForbidden})
 			case i == 1:
 				fault.Store(&ocitest.Fault{Lose: true})
@@ -117,6 +124,10 @@ func TestPartsThatFail(t *testing.T) {
 			if i == 6 && err != nil {
 				t.Errorf("%s: %v", how, err)
 			}
+		}
+		left, err := filepath.Glob(filepath.Join(registry.Root, "docker/registry/v2/repositories/*/*/_uploads/*/data"))
+		if err != nil || len(left) > 0 {
+			t.Errorf("%s: %d uploads are left, %v", how, len(left), err)
 		}
 		newCrawler(dst.Host).look(t)
 		if !slices.Contains(ocitest.NewBuilder(dst.Host).Tags("team/three"), "v1") {

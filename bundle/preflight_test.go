@@ -1,12 +1,15 @@
 package bundle_test
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -14,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"airlift/bundle"
+	"airlift/oci"
 	"airlift/oci/ocitest"
 )
 
@@ -289,6 +293,56 @@ func TestUnavailable(t *testing.T) {
 					t.Errorf("it says %v", err)
 				}
 			})
+		}
+	}
+}
+
+// TestUnavailableMeanwhile: a registry that goes away between two blobs is found out by
+// those on their way, from a medium and from a stream: none that waits is tried, for
+// whatever image.
+func TestUnavailableMeanwhile(t *testing.T) {
+	t.Parallel()
+	const images, layers, alive, jobs = 12, 10, 20, 4
+	const most = jobs * 3 * 3 // an upload that is on its way is asked for, then the blob, then begun anew, three tries each
+	var names []string
+	near := source(t, func(b *ocitest.Builder) {
+		for i := range images {
+			var own []ocispec.Descriptor
+			for j := range layers {
+				own = append(own, b.RandomLayer("team/app", fmt.Sprint(i, "-", j), 1000))
+			}
+			tag := fmt.Sprint("v", i)
+			b.Image("team/app", tag, ocitest.ImageOpts{Layers: own})
+			names = append(names, "quay.io/team/app:"+tag)
+		}
+	})
+	c := client(t, near.Host)
+	request := bundle.Request{Images: references(t, names...)}
+	medium := export(t, c, inventory(t, plan(t, c, request), 0)).open(t)
+	raw, m := streamOf(t, c, request, 0)
+	stream, err := bundle.OpenStream(bytes.NewReader(raw), m.trust())
+	check(t, err)
+	for name, run := range map[string]func(context.Context, *oci.Client, bundle.ImportOptions) ([]bundle.ImageResult, error){
+		"medium": medium.Import, "stream": stream.Import,
+	} {
+		var heads, gone atomic.Int64
+		far := ocitest.Misbehave(t, lenient(t), func(r *http.Request) *ocitest.Fault {
+			blob := strings.Contains(r.URL.Path, "/blobs/")
+			if blob && r.Method == http.MethodHead {
+				heads.Add(1)
+			}
+			if heads.Load() <= alive {
+				return nil
+			}
+			if blob {
+				gone.Add(1)
+			}
+			return &ocitest.Fault{Status: http.StatusServiceUnavailable}
+		})
+		_, err := run(t.Context(), client(t, near.Host, far.Host), bundle.ImportOptions{Placement: to(t, far.Host), Jobs: jobs})
+		var unavailable *bundle.UnavailableError
+		if !errors.As(err, &unavailable) || !unavailable.Begun || gone.Load() == 0 || gone.Load() > most {
+			t.Errorf("%s: %d requests for blobs failed, at most %d may: %v", name, gone.Load(), most, err)
 		}
 	}
 }

@@ -352,7 +352,7 @@ func (p *pusher) all(ctx context.Context, to oci.Reference, nodes []Node, since 
 		if begin.Err() != nil {
 			return begin.Err()
 		}
-		err := p.blob(ctx, to, blobs[i], since)
+		err := p.blob(ctx, begin, to, blobs[i], since)
 		if isLack(err) {
 			lacking[i], err = err, nil
 		}
@@ -404,23 +404,31 @@ func (p *pusher) link(node oci.Reference) *sync.Mutex {
 	return p.links[node.String()]
 }
 
-// blob brings a blob into a repository: it is there, or is mounted, or uploaded. Who
-// waits for one that another goroutine brings holds no slot, and who holds one waits
-// for no blob.
-func (p *pusher) blob(ctx context.Context, to oci.Reference, d digest.Digest, since int64) error {
+// blob brings a blob into a repository: it is there, or is mounted, or uploaded.
+func (p *pusher) blob(ctx, begin context.Context, to oci.Reference, d digest.Digest, since int64) error {
 	b := p.blobs[d]
+	return p.inTurn(ctx, begin, to, b, since, func() (arrival, error) { return p.bring(ctx, to, b, since) })
+}
+
+// inTurn lets a blob be brought into a repository, unless it is there; not when begin has
+// ended meanwhile, or the registry is not available any more. Who waits for one that
+// another goroutine brings holds no slot, and who holds one waits for no blob.
+func (p *pusher) inTurn(ctx, begin context.Context, to oci.Reference, b *pushedBlob, since int64, bring func() (arrival, error)) error {
 	b.Lock()
 	defer b.Unlock()
 	if b.isIn(to.Repository, since) {
 		return nil
 	}
-	if err := p.slots.Acquire(ctx, 1); err != nil {
+	if err := p.slots.Acquire(begin, 1); err != nil {
 		return err
 	}
 	defer p.slots.Release(1)
-	how, err := p.bring(ctx, to, b, since)
-	if err != nil {
+	if err := p.im.outage.now(); err != nil {
 		return err
+	}
+	how, err := bring()
+	if err != nil {
+		return cmp.Or(p.im.outageOf(ctx, err), err)
 	}
 	p.arrived(b, to, how)
 	return nil

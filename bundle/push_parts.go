@@ -123,5 +123,9 @@ func (p *pusher) commit(ctx context.Context, b *pushedBlob, u *begunUpload) erro
 		b.damaged = p.im.damaged(p.im.volumes[0], b.entry, fmt.Errorf("%w: they are on several volumes", errOtherDigest))
 		return b.damaged
 	}
-	return u.upload.Commit(ctx)
+	err := u.upload.Commit(ctx)
+	if err != nil {
+		u.upload.Cancel(ctx)
+	}
+	return err
 }

@@ -155,16 +155,20 @@ func TestBlobsSideBySide(t *testing.T) {
 	}
 }
 
-// TestSharedBlobHoldsNoJob: while images wait for a layer that they share, the layers of
-// others are brought.
+// TestSharedBlobHoldsNoJob: while images wait for a layer that they share, as all of a
+// release do for its base, the layers of others are brought.
 func TestSharedBlobHoldsNoJob(t *testing.T) {
 	t.Parallel()
+	const jobs, sharing = 4, 15 // but for one as many as are begun at once
 	var shared ocispec.Descriptor
 	var others []ocispec.Descriptor
+	names := []string{"quay.io/team/c:v1"}
 	near := source(t, func(b *ocitest.Builder) {
-		for _, repo := range []string{"team/a", "team/b"} {
+		for i := range sharing {
+			repo := fmt.Sprint("team/a", i)
 			shared = b.RandomLayer(repo, "shared", 2000)
 			b.Image(repo, "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{shared}, Labels: map[string]string{"name": repo}})
+			names = append(names, "quay.io/"+repo+":v1")
 		}
 		for i := range 8 {
 			others = append(others, b.RandomLayer("team/c", fmt.Sprint(i), 2000))
@@ -192,8 +196,8 @@ func TestSharedBlobHoldsNoJob(t *testing.T) {
 		return nil
 	})
 	c := client(t, near.Host, far.Host)
-	m := export(t, c, inventory(t, plan(t, c, bundle.Request{Images: references(t, "quay.io/team/a:v1", "quay.io/team/b:v1", "quay.io/team/c:v1")}), 0))
-	_, err := m.open(t).Import(t.Context(), c, bundle.ImportOptions{Placement: to(t, far.Host), Jobs: 2})
+	m := export(t, c, inventory(t, plan(t, c, bundle.Request{Images: references(t, names...)}), 0))
+	_, err := m.open(t).Import(t.Context(), c, bundle.ImportOptions{Placement: to(t, far.Host), Jobs: jobs})
 	check(t, err)
 }
 

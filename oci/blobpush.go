@@ -129,7 +129,8 @@ func (p *blobPush) try(ctx context.Context) error {
 }
 
 // begin goes on with the upload of the try before if the registry has kept some
-// of it, else begins another; unless the answer alone was lost.
+// of it, else begins another; unless the blob is there: the answer alone was
+// lost, or somebody else has pushed it.
 func (p *blobPush) begin(ctx context.Context) (there bool, err error) {
 	if p.upload != nil {
 		if !p.fresh && p.upload.resume(ctx) {
@@ -137,10 +138,11 @@ func (p *blobPush) begin(ctx context.Context) (there bool, err error) {
 			p.kept = max(p.kept, p.upload.done)
 			return false, nil
 		}
-		if has, asked := p.client.HasBlob(ctx, p.to, p.blob); has && asked == nil {
+		has, asked := p.client.HasBlob(ctx, p.to, p.blob)
+		p.drop(ctx)
+		if has && asked == nil {
 			return true, nil
 		}
-		p.drop(ctx)
 	}
 	p.upload, err = p.client.BeginUpload(ctx, p.to, p.blob)
 	return false, err

@@ -74,7 +74,8 @@ func (u *Upload) probe(ctx context.Context) error {
 }
 
 // Commit says that all of the blob was sent. The registry keeps it under its
-// digest, if the bytes have that.
+// digest, if the bytes have that. After an error it may keep the upload: whoever began
+// it is to Cancel it.
 func (u *Upload) Commit(ctx context.Context) error {
 	if u.done != u.blob.Size {
 		return fmt.Errorf("push blob %s: only %d of %d bytes were sent", u.blob.Digest, u.done, u.blob.Size)

@@ -140,18 +140,21 @@ func TestUploadCancelled(t *testing.T) {
 }
 
 // TestUploadsLeft: whatever ends a push, a registry keeps nothing of it that can be
-// removed: of two tries that broke off, after an interruption, or when there is no space.
+// removed: of two tries that broke off, when somebody else has pushed the blob meanwhile,
+// after an interruption, or when there is no space.
 // (distribution 2.8 forgets what it has of a request that broke off.)
 func TestUploadsLeft(t *testing.T) {
 	data := bytesOf(6 << 20)
 	for name, c := range map[string]struct {
 		put, kept *ocitest.Fault // of each but the third PUT, and of the question after it how much was kept
 		stop      bool           // the context ends in the middle
+		other     bool           // somebody else pushes the blob before that question
 		want      string
 	}{
-		"cut, of no use": {&ocitest.Fault{BreakUpload: true, At: 3 << 20}, &ocitest.Fault{Header: http.Header{"Range": {"0-0"}}}, false, ""},
-		"no space":       {&ocitest.Fault{Status: http.StatusInsufficientStorage}, nil, false, "507"},
-		"interrupted":    {nil, nil, true, "context canceled"},
+		"cut, of no use": {&ocitest.Fault{BreakUpload: true, At: 3 << 20}, &ocitest.Fault{Header: http.Header{"Range": {"0-0"}}}, false, false, ""},
+		"cut, and there": {&ocitest.Fault{BreakUpload: true, At: 3 << 20}, &ocitest.Fault{Header: http.Header{"Range": {"0-0"}}}, false, true, ""},
+		"no space":       {&ocitest.Fault{Status: http.StatusInsufficientStorage}, nil, false, false, "507"},
+		"interrupted":    {nil, nil, true, false, "context canceled"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry := ocitest.StartRegistryWith(t, ocitest.RegistryOptions{Three: true})
@@ -163,6 +166,11 @@ func TestUploadsLeft(t *testing.T) {
 					asked.Store(false)
 					return c.put
 				case r.Method == http.MethodGet && puts.Load() > 0 && !asked.Swap(true):
+					if c.other {
+						if err := client(t, registry.Host).PutBlob(t.Context(), parse(t, registry.Host+"/a/b"), blobOf(data), opening(data)); err != nil {
+							t.Error(err)
+						}
+					}
 					return c.kept
 				}
 				return nil
