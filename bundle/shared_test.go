@@ -239,6 +239,45 @@ func TestBlobGoesOn(t *testing.T) {
 	}
 }
 
+// TestBlobIsNotBegun: a layer that an image waits for is not begun for it when another of
+// its layers has failed meanwhile.
+func TestBlobIsNotBegun(t *testing.T) {
+	t.Parallel()
+	var bad, shared ocispec.Descriptor
+	near := source(t, func(b *ocitest.Builder) {
+		shared = b.RandomLayer("team/a", "shared", 2000)
+		b.Image("team/a", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{shared}})
+		bad, shared = b.RandomLayer("team/b", "bad", 2000), b.RandomLayer("team/b", "shared", 2000)
+		b.Image("team/b", "v1", ocitest.ImageOpts{Layers: []ocispec.Descriptor{b.RandomLayer("team/b", "1", 2000), b.RandomLayer("team/b", "2", 2000), bad, shared}})
+	})
+	began, refused := make(chan struct{}), make(chan struct{})
+	begin, refuse := sync.OnceFunc(func() { close(began) }), sync.OnceFunc(func() { close(refused) })
+	far := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, func(r *http.Request) *ocitest.Fault {
+		if r.Method != http.MethodPut {
+			return nil
+		}
+		switch r.URL.Query().Get("digest") {
+		case string(bad.Digest):
+			<-began
+			<-time.After(100 * time.Millisecond) // there is time to wait for the shared layer
+			refuse()
+			return &ocitest.Fault{Status: http.StatusForbidden}
+		case string(shared.Digest):
+			begin()
+			<-refused
+			<-time.After(100 * time.Millisecond) // there is time for that to be known
+			return &ocitest.Fault{Status: http.StatusForbidden}
+		}
+		return nil
+	})
+	c := client(t, near.Host, far.Host)
+	m := export(t, c, inventory(t, plan(t, c, bundle.Request{Images: references(t, "quay.io/team/a:v1", "quay.io/team/b:v1")}), 0))
+	_, err := m.open(t).Import(t.Context(), c, bundle.ImportOptions{Placement: to(t, far.Host), Jobs: 3})
+	if n := far.Count(http.MethodHead, "/team/b/blobs/"+string(shared.Digest)); err == nil || n > 0 {
+		t.Errorf("it was asked for %d times: %v", n, err)
+	}
+}
+
 func manifestOf(b *ocitest.Builder, d ocispec.Descriptor) []byte {
 	_, raw := b.Manifest("team/app", d.Digest.String())
 	return raw
