@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/go-digest"
@@ -324,18 +325,21 @@ func TestUnavailableMeanwhile(t *testing.T) {
 	for name, run := range map[string]func(context.Context, *oci.Client, bundle.ImportOptions) ([]bundle.ImageResult, error){
 		"medium": medium.Import, "stream": stream.Import,
 	} {
-		var heads atomic.Int64
+		var uploads atomic.Int64
 		var gone sync.Map // blobs that were asked for in vain
 		far := ocitest.Misbehave(t, lenient(t), func(r *http.Request) *ocitest.Fault {
-			asked := r.Method == http.MethodHead && strings.Contains(r.URL.Path, "/blobs/")
-			if asked {
-				heads.Add(1)
+			blob, last := strings.Contains(r.URL.Path, "/blobs/"), false
+			if blob && r.Method == http.MethodPut {
+				last = uploads.Add(1) == alive
 			}
-			if heads.Load() <= alive {
+			if uploads.Load() < alive {
 				return nil
 			}
-			if asked {
+			if blob && r.Method == http.MethodHead {
 				gone.Store(r.URL.Path, true)
+			}
+			if last {
+				<-time.After(300 * time.Millisecond) // while it is waited for, the others fail
 			}
 			return &ocitest.Fault{Status: http.StatusServiceUnavailable}
 		})
