@@ -17,7 +17,8 @@ import (
 // TestKubernetesJob holds the documented Job against Kubernetes' own types, with no
 // unknown and no doubled field, and against what the API server demands of one
 // (kubernetes, pkg/apis/batch/validation: completions with Indexed, restartPolicy,
-// exit codes in order and of a container, mounts that are volumes).
+// exit codes in order and of a container, FailIndex with a limit for each index, mounts
+// that are volumes).
 func TestKubernetesJob(t *testing.T) {
 	data, err := os.ReadFile("../../docs/kubernetes-job.yaml")
 	if err != nil {
@@ -45,7 +46,8 @@ func TestKubernetesJob(t *testing.T) {
 	container := pod.Containers[0]
 	for _, rule := range spec.PodFailurePolicy.Rules {
 		on := rule.OnExitCodes
-		if rule.Action != batchv1.PodFailurePolicyActionFailJob || on.Operator != batchv1.PodFailurePolicyOnExitCodesOpIn || *on.ContainerName != container.Name ||
+		known := rule.Action == batchv1.PodFailurePolicyActionFailJob || rule.Action == batchv1.PodFailurePolicyActionFailIndex && spec.BackoffLimitPerIndex != nil
+		if !known || on.Operator != batchv1.PodFailurePolicyOnExitCodesOpIn || *on.ContainerName != container.Name ||
 			on.Values[0] == 0 || !slices.IsSorted(on.Values) || len(slices.Compact(slices.Clone(on.Values))) != len(on.Values) {
 			t.Errorf("%s on %+v", rule.Action, on)
 		}
