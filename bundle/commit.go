@@ -46,7 +46,7 @@ var errWrongBytes = errors.New("not the bytes of this digest")
 // chunk is some bytes of one entry.
 type chunk struct {
 	bytes []byte
-	blob  hash.Hash // of the entry's contents up to their end; nil if nobody has made it yet
+	sum   hash.Hash // of the entry's contents up to their end; nil: nobody has made it yet
 }
 
 // chunks gives the bytes of one entry, piece by piece, each valid until the next.
@@ -66,7 +66,9 @@ func (c *committer) entry(p piece, next chunks) error {
 		if err != nil {
 			return err
 		}
-		got.bytes = got.bytes[:min(int64(len(got.bytes)), left)]
+		if int64(len(got.bytes)) > left { // more than it should have: its digest is another
+			got = chunk{bytes: got.bytes[:left]}
+		}
 		if err := c.contents(got); err != nil {
 			return err
 		}
@@ -96,15 +98,16 @@ func (c *committer) enter(p piece) error {
 }
 
 // contents appends bytes of a blob, and makes a checkpoint if it is time.
-func (c *committer) contents(p chunk) error {
-	if p.blob == nil {
-		p.blob = c.blob
-		p.blob.Write(p.bytes)
+func (c *committer) contents(got chunk) error {
+	if got.sum == nil {
+		c.blob.Write(got.bytes)
 	}
-	if _, err := c.Write(p.bytes); err != nil {
+	if _, err := c.Write(got.bytes); err != nil {
 		return err
 	}
-	c.blob = p.blob
+	if got.sum != nil {
+		c.blob = got.sum
+	}
 	return c.checkpointIfDue()
 }
 

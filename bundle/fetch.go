@@ -2,7 +2,6 @@ package bundle
 
 import (
 	"context"
-	"crypto/sha256"
 	"hash"
 	"io"
 	"sync"
@@ -23,7 +22,7 @@ type segment struct {
 	bytes []byte
 	err   error
 	ready chan struct{} // closed when bytes, or err, are there
-	blob  hash.Hash     // of the contents, first up to its start, where a piece begins, and in the end up to its own
+	sum   hash.Hash     // of the contents up to its end
 }
 
 // run is consecutive segments of one blob that one request brings.
@@ -56,7 +55,7 @@ func newFetcher(ctx context.Context, jobs int, pieces []piece, from *sources) *f
 		f.buffers <- nil
 	}
 	f.working.Go(func() { f.schedule(pieces) })
-	f.working.Go(f.hash)
+	f.working.Go(func() { f.hash(pieces) })
 	for range jobs {
 		f.working.Go(f.work)
 	}
@@ -76,39 +75,34 @@ func (f *fetcher) schedule(pieces []piece) {
 	defer close(f.ordered)
 	defer close(f.runs)
 	for _, p := range pieces {
-		blob := sha256.New()
-		if p.blob != nil {
-			blob = cloneHash(p.blob)
-		}
 		for offset := p.from; p.inline == nil && offset < p.Size; {
 			r := &run{p.Entry, offset, min(f.from.segment, p.Size-offset), make(chan *segment, cap(f.buffers))}
 			if f.from.streams(p.Entry) {
 				r.length = p.Size - offset
 			}
-			if !f.fill(r, blob) {
+			if !f.fill(r) {
 				return
 			}
-			offset, blob = offset+r.length, nil
+			offset += r.length
 		}
 	}
 }
 
-// fill announces a run and gives it its segments, the first one with the hash of
-// what stands before it if it is the first of a piece.
-func (f *fetcher) fill(r *run, blob hash.Hash) bool {
+// fill announces a run and gives it its segments.
+func (f *fetcher) fill(r *run) bool {
 	defer close(r.segments)
 	for done := int64(0); done < r.length; {
 		select {
 		case <-f.ctx.Done():
 			return false
 		case buffer := <-f.buffers:
-			s := &segment{bytes: sized(buffer, min(f.from.segment, r.length-done)), ready: make(chan struct{}), blob: blob}
+			s := &segment{bytes: sized(buffer, min(f.from.segment, r.length-done)), ready: make(chan struct{})}
 			r.segments <- s // neither blocks: there is room for all buffers
 			f.ordered <- s
 			if done == 0 {
 				f.runs <- r
 			}
-			done, blob = done+int64(len(s.bytes)), nil
+			done += int64(len(s.bytes))
 		}
 	}
 	return true
@@ -169,21 +163,33 @@ func ended(r io.Reader) error {
 
 // hash hashes the segments in their order. What follows one that failed is not
 // hashed right, and is of no use.
-func (f *fetcher) hash() {
+func (f *fetcher) hash(pieces []piece) {
 	defer close(f.hashed)
-	var blob hash.Hash
-	for s := range f.ordered {
-		select {
-		case <-s.ready:
-		case <-f.ctx.Done():
-			return
+	for _, p := range pieces {
+		if p.inline != nil {
+			continue
 		}
-		if s.blob != nil {
-			blob = s.blob
+		sum := p.sum()
+		for left := p.Size - p.from; left > 0; {
+			s, more := <-f.ordered
+			if !more || !f.wait(s) {
+				return
+			}
+			sum.Write(s.bytes)
+			s.sum = cloneHash(sum)
+			f.hashed <- s // does not block: there is room for all buffers
+			left -= int64(len(s.bytes))
 		}
-		blob.Write(s.bytes)
-		s.blob = cloneHash(blob)
-		f.hashed <- s // does not block: there is room for all buffers
+	}
+}
+
+// wait waits for the bytes of a segment. It reports false if fetching was ended.
+func (f *fetcher) wait(s *segment) bool {
+	select {
+	case <-s.ready:
+		return true
+	case <-f.ctx.Done():
+		return false
 	}
 }
 
@@ -199,5 +205,5 @@ func (f *fetcher) next() (chunk, error) {
 		return chunk{}, f.ctx.Err()
 	}
 	f.held = s.bytes
-	return chunk{s.bytes, s.blob}, s.err
+	return chunk{s.bytes, s.sum}, s.err
 }

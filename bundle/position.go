@@ -56,6 +56,14 @@ type piece struct {
 	blob hash.Hash // of these bytes; nil if the header is not written either
 }
 
+// sum is a hash of the contents that are written already, to go on with.
+func (p piece) sum() hash.Hash {
+	if p.blob == nil {
+		return sha256.New()
+	}
+	return cloneHash(p.blob)
+}
+
 // pieces are what a part holds behind a position, in archive order. A file that
 // begins in a volume of another medium is among them from its first byte: its
 // digest is that of the whole. blob is the hash of the one that was under way.

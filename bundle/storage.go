@@ -34,7 +34,7 @@ func (disk) create(path string) (storedFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &steadyFile{File: f}, nil
+	return &steadyFile{file: f}, nil
 }
 
 func (disk) reopen(path string, size int64) (storedFile, error) {
@@ -58,16 +58,20 @@ const writebackSize = 4 << 20
 // steadyFile is a file whose bytes are on their way to the medium soon after they were
 // appended. The system would let them gather, for each sync to wait for.
 type steadyFile struct {
-	*os.File
+	file   *os.File
 	end    int64 // of what was appended
 	behind int64 // where that begins which the system was not told of
 }
 
+func (f *steadyFile) WriteAt(p []byte, offset int64) (int, error) { return f.file.WriteAt(p, offset) }
+func (f *steadyFile) Sync() error                                 { return f.file.Sync() }
+func (f *steadyFile) Close() error                                { return f.file.Close() }
+
 func (f *steadyFile) Write(p []byte) (int, error) {
-	n, err := f.File.Write(p)
+	n, err := f.file.Write(p)
 	f.end += int64(n)
 	if size := f.end - f.behind; size >= writebackSize {
-		startWriteback(f.File, f.behind, size)
+		startWriteback(f.file, f.behind, size)
 		f.behind = f.end
 	}
 	return n, err

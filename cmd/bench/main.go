@@ -31,7 +31,7 @@ func run(ctx context.Context) error {
 	switch args := os.Args[1:]; {
 	case len(args) == 5 && floorVerbs[args[0]] != nil:
 		return floor(ctx, args)
-	case len(args) == 3 && args[0] == "fill":
+	case len(args) == 3 && args[0] == "fill" && works[args[1]].fill != nil:
 		return fill(args[1], args[2])
 	case len(args) == 2 && args[0] == "hash":
 		return hashing(args[1])
@@ -41,6 +41,9 @@ func run(ctx context.Context) error {
 	only := flag.String("only", "", "part of the name of the only contest to run")
 	report := flag.String("report", "", "file to put the tables into, below its mark")
 	flag.Parse()
+	if *rounds < 1 || *report != "" && *only != "" {
+		return errors.New("-rounds is 1 or more, and -report takes all contests")
+	}
 	b, err := newBench(ctx, *dir, *rounds)
 	if err != nil {
 		return err
