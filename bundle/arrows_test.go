@@ -19,6 +19,7 @@ const module = "airlift"
 // not listed here may not exist.
 var allowed = map[string][]string{
 	"cmd/airlift": {"bundle", "oci", "manifest", "verify"},
+	"cmd/bench":   {testWorld},
 	"cmd/demo":    {"bundle", "oci", "manifest", "verify", testWorld},
 	"bundle":      {"oci", "manifest", "verify"},
 	"oci":         {},

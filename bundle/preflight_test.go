@@ -23,7 +23,8 @@ import (
 )
 
 // TestNamesAreAskedForOnce: what the registry said of a name when all were asked for is
-// not asked again, though a release be there whose component is not.
+// not asked again, though a release be there whose component is not; but each tag once more
+// just before it is written.
 func TestNamesAreAskedForOnce(t *testing.T) {
 	t.Parallel()
 	m, _ := interrupted(t)
@@ -38,12 +39,14 @@ func TestNamesAreAskedForOnce(t *testing.T) {
 				imported++
 			}
 		}
-		asked := 0
-		for request, n := range p.Requests() {
-			if strings.HasPrefix(request, "HEAD ") && strings.Contains(request, "/manifests/") {
-				if asked++; n != 1 {
-					t.Errorf("%s, %d times", request, n)
-				}
+		asked, requests := 0, p.Requests()
+		for request, n := range requests {
+			path, isHead := strings.CutPrefix(request, "HEAD ")
+			if !isHead || !strings.Contains(path, "/manifests/") {
+				continue
+			}
+			if asked++; n != 1+requests["PUT "+path] {
+				t.Errorf("%s, %d times, and written %d times", request, n, requests["PUT "+path])
 			}
 		}
 		if imported != want || asked < len(results) {
