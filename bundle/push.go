@@ -27,6 +27,7 @@ type pusher struct {
 	base  places // where blobs could be that are left out
 	done  *tally
 	slots *semaphore.Weighted // of blobs that are on their way, as many as jobs
+	nodes *semaphore.Weighted // of nodes and tags that are written, as many again
 
 	sends atomic.Int64 // of blobs so far: a clock
 
@@ -60,8 +61,9 @@ const (
 )
 
 func newPusher(im *Importer) *pusher {
+	n := int64(jobs(im.options.Jobs))
 	p := &pusher{
-		im: im, blobs: map[digest.Digest]*pushedBlob{}, slots: semaphore.NewWeighted(int64(jobs(im.options.Jobs))),
+		im: im, blobs: map[digest.Digest]*pushedBlob{}, slots: semaphore.NewWeighted(n), nodes: semaphore.NewWeighted(n),
 		links: map[string]*sync.Mutex{}, leads: map[string]digest.Digest{},
 	}
 	for _, b := range im.bundle.Inventory.Content.Blobs {
@@ -216,12 +218,16 @@ func (p *pusher) below(root digest.Digest) []Node {
 
 // tag gives an image one of its names, and what the name led to one of its own.
 func (p *pusher) tag(ctx context.Context, name oci.Reference, image digest.Digest) error {
+	if err := p.nodes.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer p.nodes.Release(1)
 	was, found, err := p.im.client.Head(ctx, name)
 	if err == nil && found && !slices.ContainsFunc(p.below(image), func(n Node) bool { return n.Digest == was.Digest }) {
 		err = p.keep(ctx, name.WithDigest(was.Digest))
 	}
 	if err == nil {
-		err = p.put(ctx, name, p.im.nodes[image])
+		err = p.write(ctx, name, p.im.nodes[image])
 	}
 	if err == nil {
 		p.lead(name, image)
@@ -376,10 +382,19 @@ func worse(a, b error) error {
 	return a
 }
 
-// put pushes a node, while no other goroutine pushes it or one of its children
+// put pushes a node in its turn.
+func (p *pusher) put(ctx context.Context, to oci.Reference, n Node) error {
+	if err := p.nodes.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer p.nodes.Release(1)
+	return p.write(ctx, to, n)
+}
+
+// write pushes a node, while no other goroutine pushes it or one of its children
 // into the same repository: distribution writes its links in place, and refuses
 // an index (DIGEST_INVALID) while the link of a child is being written.
-func (p *pusher) put(ctx context.Context, to oci.Reference, n Node) error {
+func (p *pusher) write(ctx context.Context, to oci.Reference, n Node) error {
 	touched := append([]digest.Digest{n.Digest}, n.Children...)
 	slices.Sort(touched) // all take them in the same order
 	for _, d := range slices.Compact(touched) {

@@ -3,6 +3,7 @@ package bundle_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -53,7 +54,7 @@ func TestShards(t *testing.T) {
 	far := ocitest.StartRegistry(t)
 	var all sync.WaitGroup
 	var mu sync.Mutex
-	brought, pushes := map[string][]int{}, map[string]int{}
+	brought, writers := map[string][]int{}, map[string][]int{} // the parts, by image and by name
 	for shard := range hosts {
 		proxy := ocitest.Misbehave(t, far.Host, nil)
 		all.Go(func() {
@@ -70,7 +71,7 @@ func TestShards(t *testing.T) {
 			}
 			for _, r := range proxy.Log() {
 				if _, tag, is := strings.Cut(r.Path, "/manifests/"); is && r.Method == http.MethodPut && !strings.HasPrefix(tag, "sha256:") {
-					pushes[r.Path]++
+					writers[r.Path] = append(writers[r.Path], shard)
 				}
 			}
 		})
@@ -85,9 +86,9 @@ func TestShards(t *testing.T) {
 			t.Errorf("%s is in the parts %d", name, in)
 		}
 	}
-	for name, n := range pushes {
-		if n != 1 || strings.Contains(name, "ocp-release/") {
-			t.Errorf("%s was written %d times", name, n)
+	for name, parts := range writers { // more than once by one: docker-registry answers 500 now and then
+		if len(slices.Compact(parts)) != 1 || strings.Contains(name, "ocp-release/") {
+			t.Errorf("%s was written by the parts %d", name, parts)
 		}
 	}
 	newCrawler(far.Host).look(t)

@@ -155,6 +155,38 @@ func TestBlobsSideBySide(t *testing.T) {
 	}
 }
 
+// TestNodesSideBySide: of many images no more manifests and tags are asked for or written
+// at once than there are jobs.
+func TestNodesSideBySide(t *testing.T) {
+	t.Parallel()
+	const most = 4
+	var names []string
+	near := source(t, func(b *ocitest.Builder) {
+		for i := range 2 * most * most {
+			b.ZeroLayerImage("team/zero", fmt.Sprint("v", i))
+			names = append(names, fmt.Sprint("quay.io/team/zero:v", i))
+		}
+	})
+	c := client(t, near.Host)
+	m := export(t, c, inventory(t, plan(t, c, bundle.Request{Images: references(t, names...)}), 0))
+	var now, seen atomic.Int64
+	far := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, func(r *http.Request) *ocitest.Fault {
+		if !strings.Contains(r.URL.Path, "/manifests/") {
+			return nil
+		}
+		n := now.Add(1)
+		defer now.Add(-1)
+		for before := seen.Load(); n > before && !seen.CompareAndSwap(before, n); before = seen.Load() {
+		}
+		time.Sleep(20 * time.Millisecond) // others meet it
+		return nil
+	})
+	_, err := m.open(t).Import(t.Context(), client(t, far.Host), bundle.ImportOptions{Placement: to(t, far.Host), Jobs: most})
+	if err != nil || seen.Load() != most {
+		t.Errorf("%d at once, want %d: %v", seen.Load(), most, err)
+	}
+}
+
 // TestSharedBlobHoldsNoJob: while images wait for a layer that they share, as all of a
 // release do for its base, the layers of others are brought.
 func TestSharedBlobHoldsNoJob(t *testing.T) {
