@@ -5,17 +5,25 @@ import (
 	"hash"
 	"io"
 	"sync"
+	"sync/atomic"
 )
 
-// segmentSize is how many bytes of a blob are fetched by one request, and held in
-// memory until they are written. A registry that knows no ranges gives a blob in
-// one request all the same, and in segments.
-const segmentSize = 4 << 20
+// segmentSize is how many bytes of a blob are held in one buffer, and hashed and
+// written in one go. Larger ones have left the processor's cache by then.
+const segmentSize = 1 << 20
+
+// How many segments one request brings. Short ones let all connections work on what
+// is needed next; long ones spare a source requests that nobody would be waiting for.
+// A registry that knows no ranges gives a blob in one request.
+const (
+	shortRun = 4
+	longRun  = 32
+)
 
 // segmentsAhead is how many segments wait, complete, beside those that are being
-// fetched. With them the memory for fetching is (jobs + segmentsAhead) ×
+// fetched. With them the memory for fetching is (jobs × shortRun + segmentsAhead) ×
 // segmentSize, whatever the size of blobs.
-const segmentsAhead = 4
+const segmentsAhead = 16
 
 // segment is a range of a blob's contents.
 type segment struct {
@@ -42,13 +50,14 @@ type fetcher struct {
 	runs    chan *run
 	ordered chan *segment
 	hashed  chan *segment
-	buffers chan []byte // those that are free; nil for one that was not needed yet
-	held    []byte      // what next gave last
+	buffers chan []byte  // those that are free; nil for one that was not needed yet
+	full    atomic.Int32 // how many buffers wait to be written
+	held    []byte       // what next gave last
 }
 
 // newFetcher begins to fetch pieces, jobs requests at a time.
 func newFetcher(ctx context.Context, jobs int, pieces []piece, from *sources) *fetcher {
-	n := jobs + segmentsAhead
+	n := jobs*shortRun + segmentsAhead
 	f := &fetcher{from: from, runs: make(chan *run, n), ordered: make(chan *segment, n), hashed: make(chan *segment, n), buffers: make(chan []byte, n)}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	for range n {
@@ -76,16 +85,27 @@ func (f *fetcher) schedule(pieces []piece) {
 	defer close(f.runs)
 	for _, p := range pieces {
 		for offset := p.from; p.inline == nil && offset < p.Size; {
-			r := &run{p.Entry, offset, min(f.from.segment, p.Size-offset), make(chan *segment, cap(f.buffers))}
-			if f.from.streams(p.Entry) {
-				r.length = p.Size - offset
-			}
+			r := &run{p.Entry, offset, f.runLength(p, offset), make(chan *segment, cap(f.buffers))}
 			if !f.fill(r) {
 				return
 			}
 			offset += r.length
 		}
 	}
+}
+
+// runLength is how many bytes of a piece the next request brings. While most buffers
+// are full, fetching is not what an export waits for.
+func (f *fetcher) runLength(p piece, offset int64) int64 {
+	segments := int64(shortRun)
+	if int(f.full.Load()) > cap(f.buffers)/2 {
+		segments = longRun
+	}
+	rest := p.Size - offset
+	if f.from.streams(p.Entry) {
+		return rest
+	}
+	return min(segments*f.from.segment, rest)
 }
 
 // fill announces a run and gives it its segments.
@@ -134,6 +154,7 @@ func (f *fetcher) fetch(r *run) {
 			err = f.read(r.entry, body, s.bytes, left == 0)
 		}
 		s.err = err
+		f.full.Add(1)
 		close(s.ready)
 	}
 }
@@ -197,6 +218,7 @@ func (f *fetcher) wait(s *segment) bool {
 // again. With an error their number is still right.
 func (f *fetcher) next() (chunk, error) {
 	if f.held != nil {
+		f.full.Add(-1)
 		f.buffers <- f.held // does not block: it was taken from there
 		f.held = nil
 	}

@@ -16,7 +16,7 @@ import (
 // there is memory for, while they are handed on.
 func TestLargeBlobWithoutRanges(t *testing.T) {
 	t.Parallel()
-	const size = 96 << 20 // 24 segments, of which 12 are in memory
+	const size = 96 << 20 // 96 segments, of which 48 are in memory
 	vast := ocitest.NewVast()
 	server := httptest.NewServer(vast)
 	t.Cleanup(server.Close)

@@ -59,7 +59,7 @@ func (r *heldReader) next() (chunk, error) {
 	if err := r.ctx.Err(); err != nil {
 		return chunk{}, err
 	}
-	n := min(segmentSize/4, r.entry.Size-r.done)
+	n := min(segmentSize, r.entry.Size-r.done)
 	for n > 0 && !r.volumes.all(r.entry.data()+r.done, n) {
 		n /= 2
 	}

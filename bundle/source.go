@@ -22,7 +22,7 @@ type sources struct {
 	users   map[digest.Digest][]string // references of images
 	check   nodeCheck
 	reuse   *reuse // bundles that are asked first
-	segment int64  // bytes of a blob that are asked for at once
+	segment int64  // bytes of a blob that one buffer holds
 }
 
 func newSources(client *oci.Client, c *Content, r *reuse) *sources {
