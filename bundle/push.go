@@ -25,8 +25,9 @@ type pusher struct {
 
 	blobs map[digest.Digest]*pushedBlob
 	base  places // where blobs could be that are left out
+	ranks int    // that blobs have so far
 	done  *tally
-	slots *semaphore.Weighted // of blobs that are on their way, as many as jobs
+	slots *slots              // of blobs that are on their way, as many as jobs
 	nodes *semaphore.Weighted // of nodes and tags that are written, as many again
 
 	sends atomic.Int64 // of blobs so far: a clock
@@ -41,6 +42,7 @@ type pusher struct {
 type pushedBlob struct {
 	sync.Mutex
 	entry        Entry
+	rank         int             // in the order in which images need blobs: those of the first image come first
 	needed       []oci.Reference // the repositories that need it
 	repositories map[string]arrival
 	sent         map[string]int64 // when it was, to which repository
@@ -61,9 +63,9 @@ const (
 )
 
 func newPusher(im *Importer) *pusher {
-	n := int64(jobs(im.options.Jobs))
+	n := jobs(im.options.Jobs)
 	p := &pusher{
-		im: im, blobs: map[digest.Digest]*pushedBlob{}, slots: semaphore.NewWeighted(n), nodes: semaphore.NewWeighted(n),
+		im: im, blobs: map[digest.Digest]*pushedBlob{}, slots: newSlots(n), nodes: semaphore.NewWeighted(int64(n)),
 		links: map[string]*sync.Mutex{}, leads: map[string]digest.Digest{},
 	}
 	for _, b := range im.bundle.Inventory.Content.Blobs {
@@ -91,8 +93,13 @@ func newPusher(im *Importer) *pusher {
 func (p *pusher) need(image placed) {
 	p.im.nodes.walk(image.Digest, func(n Node) {
 		for _, d := range n.blobs() {
+			b := p.blobs[d]
+			if b.rank == 0 {
+				p.ranks++
+				b.rank = p.ranks
+			}
 			for _, to := range p.repositories(image) {
-				if b := p.blobs[d]; !slices.Contains(b.needed, to) {
+				if !slices.Contains(b.needed, to) {
 					b.needed = append(b.needed, to)
 				}
 			}
@@ -434,10 +441,10 @@ func (p *pusher) inTurn(ctx, begin context.Context, to oci.Reference, b *pushedB
 	if b.isIn(to.Repository, since) {
 		return nil
 	}
-	if err := p.slots.Acquire(begin, 1); err != nil {
+	if err := p.slots.acquire(begin, b.rank); err != nil {
 		return err
 	}
-	defer p.slots.Release(1)
+	defer p.slots.release()
 	if err := p.im.outage.now(); err != nil {
 		return err
 	}

@@ -187,6 +187,45 @@ func TestNodesSideBySide(t *testing.T) {
 	}
 }
 
+// TestImagesComeOneByOne: of many images the first ones are all there long before the
+// last ones are, though the blobs of all of them wait for their turns.
+func TestImagesComeOneByOne(t *testing.T) {
+	t.Parallel()
+	const images, layers, jobs = 16, 8, 4 // as many images as are begun at once
+	var names []string
+	near := source(t, func(b *ocitest.Builder) {
+		for i := range images {
+			o := ocitest.ImageOpts{}
+			for j := range layers {
+				o.Layers = append(o.Layers, b.RandomLayer("team/app", fmt.Sprint(i, j), 500))
+			}
+			tag := fmt.Sprint("v", i)
+			b.Image("team/app", tag, o)
+			names = append(names, "quay.io/team/app:"+tag)
+		}
+	})
+	far := ocitest.Misbehave(t, ocitest.StartRegistry(t).Host, func(*http.Request) *ocitest.Fault {
+		return &ocitest.Fault{Delay: time.Millisecond} // there is time to wait in
+	})
+	c := client(t, near.Host, far.Host)
+	m := export(t, c, inventory(t, plan(t, c, bundle.Request{Images: references(t, names...)}), 0))
+	_, err := m.open(t).Import(t.Context(), c, bundle.ImportOptions{Placement: to(t, far.Host), Jobs: jobs})
+	check(t, err)
+	blobs, tags := 0, 0
+	for _, r := range far.Log() {
+		switch {
+		case r.Method != http.MethodPut:
+		case strings.Contains(r.Path, "/manifests/"):
+			tags++
+		case tags < images/2:
+			blobs++
+		}
+	}
+	if all := images * (layers + 1); blobs > all*3/4 {
+		t.Errorf("half of the images were there after %d of %d blobs", blobs, all)
+	}
+}
+
 // TestSharedBlobHoldsNoJob: while images wait for a layer that they share, as all of a
 // release do for its base, the layers of others are brought.
 func TestSharedBlobHoldsNoJob(t *testing.T) {
