@@ -117,9 +117,13 @@ func certificates(files []string, further []byte) (*x509.CertPool, error) {
 	return roots, nil
 }
 
-// newTransport is Go's own transport, proxies from the environment included.
+// newTransport is Go's own transport, proxies from the environment included. It speaks
+// HTTP/1.1, also to who could do HTTP/2, which puts all requests to a host on one
+// connection: blobs share its window then, and take more of the processor's time.
 func newTransport(idle int) *http.Transport {
 	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.Protocols = &http.Protocols{}
+	t.Protocols.SetHTTP1(true)
 	behindProxy(t)
 	t.DisableCompression = true // bodies byte for byte
 	t.MaxIdleConnsPerHost = idle

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -168,46 +167,6 @@ func TestUploadWithheld(t *testing.T) {
 		}
 	}
 }
-
-// The same over HTTP/2, whose frames are sent as they are read.
-func TestUploadWithheldHTTP2(t *testing.T) {
-	var got atomic.Int64
-	seen, done := make(chan struct{}), make(chan struct{})
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.Method {
-		case http.MethodPost:
-			w.Header().Set("Location", "/v2/a/blobs/uploads/1")
-			w.WriteHeader(http.StatusAccepted)
-		case http.MethodPut:
-			defer close(done) // the server does not wait for it
-			first, _ := io.CopyN(io.Discard, r.Body, 1)
-			close(seen)
-			n, err := io.Copy(io.Discard, r.Body)
-			got.Add(first + n)
-			if err == nil || r.ProtoMajor != 2 {
-				t.Errorf("%s: the registry saw %d bytes to their end", r.Proto, n)
-			}
-		}
-	}))
-	s.EnableHTTP2 = true
-	s.StartTLS()
-	host := s.Listener.Addr().String()
-	damaged := errors.New("damaged")
-	data := bytesOf(1_000_000)
-	err := client(t, host).PutBlob(background, parse(t, host+"/a"), blobOf(data), func() (io.ReadCloser, error) {
-		return io.NopCloser(&failing{io.MultiReader(bytes.NewReader(data), afterwards(seen)), damaged}), nil
-	})
-	<-done
-	s.Close()
-	if !errors.Is(err, damaged) || got.Load() == 0 || got.Load() >= int64(len(data)) {
-		t.Errorf("the registry saw %d bytes, %v", got.Load(), err)
-	}
-}
-
-// afterwards is a reader that ends once something has happened.
-type afterwards <-chan struct{}
-
-func (a afterwards) Read([]byte) (int, error) { <-a; return 0, io.EOF }
 
 // uploads is a registry that begins uploads, and hands the PUTs on, and the PATCHes
 // if there is a handler.

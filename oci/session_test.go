@@ -56,6 +56,21 @@ func TestRedirectToUnnamedHost(t *testing.T) {
 	}
 }
 
+// TestHTTP1: also to a registry that would take all requests on one connection, by HTTP/2.
+func TestHTTP1(t *testing.T) {
+	s := httptest.NewUnstartedServer(open(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 1 {
+			t.Errorf("%s was spoken", r.Proto)
+		}
+		fmt.Fprint(w, imageJSON(""))
+	}))
+	s.EnableHTTP2 = true
+	host := started(t, s, (*httptest.Server).StartTLS)
+	if _, err := client(t, host).Node(background, parse(t, host+"/a")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCertificates(t *testing.T) {
 	registry := ocitest.StartRegistryWith(t, ocitest.RegistryOptions{TLS: true})
 	r := parse(t, registry.Host+"/a")
