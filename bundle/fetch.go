@@ -12,16 +12,13 @@ import (
 // written in one go. Larger ones have left the processor's cache by then.
 const segmentSize = 1 << 20
 
-// How many segments one request brings. Short ones let all connections work on what
-// is needed next; long ones spare a source requests that nobody would be waiting for.
-// A registry that knows no ranges gives a blob in one request.
-const (
-	shortRun = 4
-	longRun  = 32
-)
+// shortRun is how many segments one request brings while they are waited for: all
+// connections work on what is needed next. While the medium is, a request brings as
+// many as half of the buffers hold, which spares the source some.
+const shortRun = 4
 
-// segmentsAhead is how many segments wait, complete, beside those that are being
-// fetched. With them the memory for fetching is (jobs × shortRun + segmentsAhead) ×
+// segmentsAhead is how many buffers there are beside those for a short run of each
+// job. With them the memory for fetching is (jobs × shortRun + segmentsAhead) ×
 // segmentSize, whatever the size of blobs.
 const segmentsAhead = 16
 
@@ -50,9 +47,10 @@ type fetcher struct {
 	runs    chan *run
 	ordered chan *segment
 	hashed  chan *segment
-	buffers chan []byte  // those that are free; nil for one that was not needed yet
-	full    atomic.Int32 // how many buffers wait to be written
-	held    []byte       // what next gave last
+	buffers chan []byte // those that are free; nil for one that was not needed yet
+	held    []byte      // what next gave last
+
+	inTime atomic.Int64 // segments that were there when they were asked for, one after the other
 }
 
 // newFetcher begins to fetch pieces, jobs requests at a time.
@@ -86,7 +84,7 @@ func (f *fetcher) schedule(pieces []piece) {
 	for _, p := range pieces {
 		for offset := p.from; p.inline == nil && offset < p.Size; {
 			r := &run{p.Entry, offset, f.runLength(p, offset), make(chan *segment, cap(f.buffers))}
-			if !f.fill(r) {
+			if !f.announce(r) {
 				return
 			}
 			offset += r.length
@@ -94,23 +92,29 @@ func (f *fetcher) schedule(pieces []piece) {
 	}
 }
 
-// runLength is how many bytes of a piece the next request brings. While most buffers
-// are full, fetching is not what an export waits for.
+// runLength is how many bytes of a piece the next request brings.
 func (f *fetcher) runLength(p piece, offset int64) int64 {
-	segments := int64(shortRun)
-	if int(f.full.Load()) > cap(f.buffers)/2 {
-		segments = longRun
-	}
-	rest := p.Size - offset
+	rest, segments := p.Size-offset, int64(shortRun)
 	if f.from.streams(p.Entry) {
 		return rest
+	}
+	if f.isAhead() && f.from.reuse.isEmpty() {
+		segments = f.half()
 	}
 	return min(segments*f.from.segment, rest)
 }
 
-// fill announces a run and gives it its segments.
-func (f *fetcher) fill(r *run) bool {
+// isAhead says whether all that there are buffers for was written without waiting for
+// a segment: the source is faster than the medium. What came late and set free what
+// waited behind it looks the same for a while, but is not that much.
+func (f *fetcher) isAhead() bool { return f.inTime.Load() > int64(cap(f.buffers)) }
+
+// announce gives a run its segments and has it fetched. It waits for their buffers
+// first, so that what is asked for is read at once: a source does not wait for a medium.
+// A run that would take most of them for itself gets them on the way.
+func (f *fetcher) announce(r *run) bool {
 	defer close(r.segments)
+	announced := false
 	for done := int64(0); done < r.length; {
 		select {
 		case <-f.ctx.Done():
@@ -119,14 +123,18 @@ func (f *fetcher) fill(r *run) bool {
 			s := &segment{bytes: sized(buffer, min(f.from.segment, r.length-done)), ready: make(chan struct{})}
 			r.segments <- s // neither blocks: there is room for all buffers
 			f.ordered <- s
-			if done == 0 {
-				f.runs <- r
-			}
 			done += int64(len(s.bytes))
+		}
+		if !announced && (done == r.length || r.length > f.half()*f.from.segment) {
+			f.runs <- r
+			announced = true
 		}
 	}
 	return true
 }
+
+// half is how many segments half of the buffers hold.
+func (f *fetcher) half() int64 { return int64(cap(f.buffers) / 2) }
 
 // sized is a buffer of n bytes, the one given if that is large enough.
 func sized(buffer []byte, n int64) []byte {
@@ -154,7 +162,6 @@ func (f *fetcher) fetch(r *run) {
 			err = f.read(r.entry, body, s.bytes, left == 0)
 		}
 		s.err = err
-		f.full.Add(1)
 		close(s.ready)
 	}
 }
@@ -218,14 +225,17 @@ func (f *fetcher) wait(s *segment) bool {
 // again. With an error their number is still right.
 func (f *fetcher) next() (chunk, error) {
 	if f.held != nil {
-		f.full.Add(-1)
 		f.buffers <- f.held // does not block: it was taken from there
 		f.held = nil
+	}
+	if len(f.hashed) == 0 {
+		f.inTime.Store(0)
 	}
 	s, more := <-f.hashed
 	if !more { // nothing asks for more than the pieces: fetching was ended
 		return chunk{}, f.ctx.Err()
 	}
+	f.inTime.Add(1)
 	f.held = s.bytes
 	return chunk{s.bytes, s.sum}, s.err
 }

@@ -63,6 +63,9 @@ func (r *reuse) close() error {
 	return errors.Join(errs...)
 }
 
+// isEmpty says whether there is nothing to take blobs from.
+func (r *reuse) isEmpty() bool { return r == nil || len(r.bundles) == 0 }
+
 // open gives a range of the contents of an entry, nil if no bundle has all of it.
 func (r *reuse) open(e Entry, offset, length int64) io.ReadCloser {
 	if r == nil {

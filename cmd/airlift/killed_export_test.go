@@ -95,7 +95,7 @@ func appears(dir string) {
 	}
 }
 
-// mixed pushes layers of all sizes, shared and not, one of them of two segments.
+// mixed pushes layers of all sizes, shared and not, one of them of two requests.
 func mixed(b *ocitest.Builder) {
 	for i, sizes := range [][]int{{5_000_000, 300}, {700_000, 250_000, 1_200_000}, {64, 2_000_000}} {
 		repo := fmt.Sprint("team/app", i)

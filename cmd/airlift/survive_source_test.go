@@ -25,9 +25,9 @@ import (
 	"airlift/oci/ocitest"
 )
 
-// segments is what an export may have asked for and not yet written: 12 segments
-// of 4 MiB.
-const segments = 12 * 4 << 20
+// segments is what an export may have asked for and not yet written: 48 segments
+// of 1 MiB.
+const segments = 48 << 20
 
 // vast is a registry with an image of one layer of so many bytes, team/vast:v1.
 func vast(t *testing.T, size int64) (v *ocitest.Vast, layer digest.Digest) {
@@ -242,8 +242,8 @@ func (p *program) killedAfter(t *testing.T, after time.Duration) bool {
 // airlift writes to both in the same way, one write after the other.
 func TestSlowWriter(t *testing.T) {
 	t.Parallel()
-	// A segment takes 0.7 s to write: longer than the server waits.
-	size, pace, patience := atLength[int64](96<<20, 256<<20), atLength[int64](6_000_000, 5_000_000), atLength(500*time.Millisecond, 5*time.Second)
+	// A segment takes longer to write than the server waits.
+	size, pace, patience := atLength[int64](72<<20, 256<<20), atLength[int64](4_000_000, 2_000_000), 250*time.Millisecond
 	source := &thinLine{Listener: listen(t), patience: patience}
 	v, _ := vast(t, size)
 	host := served(t, source, &http.Server{Handler: v, IdleTimeout: patience})

@@ -37,7 +37,7 @@ func run(ctx context.Context) error {
 		return hashing(args[1])
 	}
 	rounds := flag.Int("rounds", 5, "rounds of every contest")
-	dir := flag.String("dir", "", "work there, on the file system to be measured; needs 8 GB (default: a new temporary directory)")
+	dir := flag.String("dir", "", "work there, on the file system to be measured; needs 16 GB (default: a new temporary directory)")
 	only := flag.String("only", "", "part of the name of the only contest to run")
 	report := flag.String("report", "", "file to put the tables into, below its mark")
 	flag.Parse()

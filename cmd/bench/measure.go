@@ -31,10 +31,10 @@ type figures struct {
 	written int64         // bytes that went to disks
 }
 
-// settle puts everything that was written before on the disk, and takes memory that a
-// virtual machine has given back to its host: else the first to write needs seconds more.
+// settle takes memory that a virtual machine has given back to its host: else the first
+// to write needs seconds more.
 func (b *bench) settle() error {
-	const size = 3 << 30
+	const size = 2 << 30
 	f, err := os.Create(b.path("settle"))
 	if err != nil {
 		return err
@@ -43,21 +43,17 @@ func (b *bench) settle() error {
 	for n := 0; n < size && err == nil; n += len(buffer) {
 		_, err = f.Write(buffer)
 	}
-	err = errors.Join(err, f.Close(), os.Remove(f.Name()))
-	unix.Sync()
-	return err
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
 
-// measure runs a task once.
+// measure runs a task once, after everything that was written before is on the disk.
 func (b *bench) measure(t task) (figures, error) {
 	if t.before != nil {
 		if err := t.before(); err != nil {
 			return figures{}, err
 		}
 	}
-	if err := b.settle(); err != nil {
-		return figures{}, err
-	}
+	unix.Sync()
 	var output bytes.Buffer
 	cmd := exec.CommandContext(b.ctx, t.args[0], t.args[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = t.dir, &output, &output
@@ -90,6 +86,9 @@ func (b *bench) contest(tasks []task) ([]result, error) {
 		for n := range tasks {
 			i := (n + round) % len(tasks)
 			t := tasks[i]
+			if err := b.settle(); err != nil {
+				return nil, err
+			}
 			f, err := b.measure(t)
 			if err != nil {
 				return nil, err
