@@ -243,7 +243,7 @@ func (p *program) killedAfter(t *testing.T, after time.Duration) bool {
 func TestSlowWriter(t *testing.T) {
 	t.Parallel()
 	// A segment takes longer to write than the server waits.
-	size, pace, patience := atLength[int64](72<<20, 256<<20), atLength[int64](4_000_000, 2_000_000), 250*time.Millisecond
+	size, pace, patience := atLength[int64](64<<20, 256<<20), atLength[int64](2_500_000, 2_000_000), 400*time.Millisecond
 	source := &thinLine{Listener: listen(t), patience: patience}
 	v, _ := vast(t, size)
 	host := served(t, source, &http.Server{Handler: v, IdleTimeout: patience})
