@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/semaphore"
 
 	"airlift/oci"
 )
@@ -27,8 +26,8 @@ type pusher struct {
 	base  places // where blobs could be that are left out
 	ranks int    // that blobs have so far
 	done  *tally
-	slots *slots              // of blobs that are on their way, as many as jobs
-	nodes *semaphore.Weighted // of nodes and tags that are written, as many again
+	slots *slots // of blobs that are on their way, as many as jobs
+	nodes *slots // of nodes and tags that are written, as many again
 
 	sends atomic.Int64 // of blobs so far: a clock
 
@@ -65,7 +64,7 @@ const (
 func newPusher(im *Importer) *pusher {
 	n := jobs(im.options.Jobs)
 	p := &pusher{
-		im: im, blobs: map[digest.Digest]*pushedBlob{}, slots: newSlots(n), nodes: semaphore.NewWeighted(int64(n)),
+		im: im, blobs: map[digest.Digest]*pushedBlob{}, slots: newSlots(n), nodes: newSlots(n),
 		links: map[string]*sync.Mutex{}, leads: map[string]digest.Digest{},
 	}
 	for _, b := range im.bundle.Inventory.Content.Blobs {
@@ -225,10 +224,10 @@ func (p *pusher) below(root digest.Digest) []Node {
 
 // tag gives an image one of its names, and what the name led to one of its own.
 func (p *pusher) tag(ctx context.Context, name oci.Reference, image digest.Digest) error {
-	if err := p.nodes.Acquire(ctx, 1); err != nil {
+	if err := p.nodes.acquire(ctx, 0); err != nil {
 		return err
 	}
-	defer p.nodes.Release(1)
+	defer p.nodes.release()
 	was, found, err := p.im.client.Head(ctx, name)
 	if err == nil && found && !slices.ContainsFunc(p.below(image), func(n Node) bool { return n.Digest == was.Digest }) {
 		err = p.keep(ctx, name.WithDigest(was.Digest))
@@ -391,10 +390,10 @@ func worse(a, b error) error {
 
 // put pushes a node in its turn.
 func (p *pusher) put(ctx context.Context, to oci.Reference, n Node) error {
-	if err := p.nodes.Acquire(ctx, 1); err != nil {
+	if err := p.nodes.acquire(ctx, 0); err != nil {
 		return err
 	}
-	defer p.nodes.Release(1)
+	defer p.nodes.release()
 	return p.write(ctx, to, n)
 }
 
