@@ -20,7 +20,7 @@ require (
 	go.podman.io/image/v5 v5.42.0 // credentials, looked up as podman does
 	go.yaml.in/yaml/v2 v2.4.2 // splits YAML documents, which sigs.k8s.io/yaml cannot; part of that anyway
 	golang.org/x/crypto v0.58.0 // bcrypt, for the users of a registry
-	golang.org/x/sync v0.24.0 // errgroup, and slots for uploads
+	golang.org/x/sync v0.24.0 // errgroup
 	golang.org/x/sys v0.49.0 // free space of a medium
 	golang.org/x/term v0.47.0 // is it a terminal; passphrases without echo
 	sigs.k8s.io/yaml v1.6.0 // YAML as Kubernetes reads and writes it
